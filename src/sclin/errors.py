@@ -1,0 +1,52 @@
+"""The exceptions of sclin.
+
+Every message says what was found, where, and how to mend it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = ["DataError", "InputError", "ModelError", "SclinError", "nearest"]
+
+
+class SclinError(Exception):
+    """Base of every error that sclin raises on purpose."""
+
+
+class InputError(SclinError, ValueError):
+    """An array, label, column or option that a computation cannot use."""
+
+
+class DataError(SclinError, RuntimeError):
+    """A dataset that cannot be found, fetched, verified or read."""
+
+
+class ModelError(SclinError, RuntimeError):
+    """A checkpoint, a model input or a layer store that does not fit."""
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """Suggest the options nearest to a mistyped name.
+
+    Parameters
+    ----------
+    name
+        What was asked for.
+    options
+        What exists.
+
+    Returns
+    -------
+    str
+        A sentence that starts with a space, or the empty string when nothing is near.
+
+    Examples
+    --------
+    >>> nearest("baron_humen", ["baron_human", "baron_mouse", "pbmc3k"])
+    " Did you mean 'baron_human' or 'baron_mouse'?"
+    """
+    known = {str(option).lower(): str(option) for option in options}
+    close = get_close_matches(str(name).lower(), known, n=2, cutoff=0.6)
+    return f" Did you mean {' or '.join(repr(known[key]) for key in close)}?" if close else ""
