@@ -23,7 +23,7 @@ _SUBMODULES = (
     "representations",
 )
 
-__all__ = ["__version__", *_SUBMODULES]
+__all__ = ["__version__", *_SUBMODULES]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> ModuleType:
