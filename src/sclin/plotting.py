@@ -1,0 +1,302 @@
+"""One figure style, one palette, and the few figures that several chapters share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from cycler import cycler
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+
+__all__ = [
+    "PALETTE",
+    "REPRESENTATION_COLORS",
+    "SEQUENTIAL",
+    "color_of",
+    "curve",
+    "depth_profile",
+    "dot_interval",
+    "matrix",
+    "set_style",
+]
+
+#: Okabe and Ito's colours, told apart by colour-blind readers; yellow is left out for contrast.
+PALETTE = {
+    "blue": "#0072B2",
+    "vermilion": "#D55E00",
+    "green": "#009E73",
+    "purple": "#B65A93",
+    "sky": "#4FA9DA",
+    "orange": "#D98E04",
+    "ink": "#1F2933",
+    "grey": "#7B8794",
+}
+
+#: One colour per representation, in every chapter.
+REPRESENTATION_COLORS = {
+    "rank": PALETTE["blue"],
+    "rank_pca": PALETTE["sky"],
+    "lognorm": PALETTE["vermilion"],
+    "hvg_pca": PALETTE["orange"],
+    "counts": PALETTE["purple"],
+    "library_size": PALETTE["grey"],
+    "random": "#A5AFB9",
+}
+
+#: Colour map of matrices: light to dark, also when printed in grey.
+SEQUENTIAL = "cividis_r"
+
+
+def color_of(representation: str) -> str:
+    """Colour of a representation; model layers are green, stored arrays purple."""
+    if representation.startswith("layer:"):
+        return PALETTE["grey"] if "random" in representation else PALETTE["green"]
+    return REPRESENTATION_COLORS.get(representation, PALETTE["purple"])
+
+
+def set_style() -> None:
+    """Set matplotlib's defaults to the style of the book."""
+    plt.rcParams.update(
+        {
+            "figure.figsize": (7.0, 4.2),
+            "figure.dpi": 110,
+            "savefig.dpi": 160,
+            "savefig.bbox": "tight",
+            "figure.constrained_layout.use": True,
+            "figure.facecolor": "white",
+            "font.size": 10.5,
+            "axes.titlesize": 11.5,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.labelcolor": PALETTE["ink"],
+            "axes.edgecolor": PALETTE["grey"],
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.prop_cycle": cycler(
+                color=[PALETTE[c] for c in ("blue", "vermilion", "green", "purple", "orange")]
+            ),
+            "grid.color": "#E4E7EB",
+            "grid.linewidth": 0.8,
+            "text.color": PALETTE["ink"],
+            "xtick.color": PALETTE["ink"],
+            "ytick.color": PALETTE["ink"],
+            "legend.frameon": False,
+            "lines.linewidth": 1.8,
+            "image.cmap": SEQUENTIAL,
+        }
+    )
+
+
+def _axes(ax: Axes | None) -> Axes:
+    return plt.gca() if ax is None else ax
+
+
+def dot_interval(
+    table: pd.DataFrame,
+    *,
+    label: str,
+    value: str = "value",
+    low: str = "ci_low",
+    high: str = "ci_high",
+    colors: Mapping[str, str] | Sequence[str] | None = None,
+    xlabel: str = "",
+    reference: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw one dot with its interval per row, first row on top.
+
+    Parameters
+    ----------
+    table
+        One row per dot.
+    label, value, low, high
+        Columns with the row's name, the number and the ends of its interval.
+    colors
+        Colour of each row, in order or by label; blue when ``None``.
+    xlabel
+        Label of the value axis.
+    reference
+        Draws a dashed line, such as chance.
+    ax
+        Axes to draw on.
+
+    Returns
+    -------
+    Axes
+    """
+    ax = _axes(ax)
+    names = table[label].astype(str).tolist()
+    if colors is None:
+        palette = [PALETTE["blue"]] * len(names)
+    elif isinstance(colors, Mapping):
+        palette = [colors.get(name, PALETTE["grey"]) for name in names]
+    else:
+        palette = list(colors)
+    rows = np.arange(len(names))[::-1]
+    for y, (_, row), color in zip(rows, table.iterrows(), palette, strict=True):
+        ax.plot([row[low], row[high]], [y, y], color=color, linewidth=2.2, solid_capstyle="round")
+        ax.plot(row[value], y, "o", color=color, markersize=7, markeredgecolor="white")
+    if reference is not None:
+        ax.axvline(reference, color=PALETTE["grey"], linestyle="--", linewidth=1.2)
+    ax.set_yticks(rows, names)
+    ax.set_ylim(-0.6, len(names) - 0.4)
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel(xlabel)
+    return ax
+
+
+def matrix(
+    values: pd.DataFrame,
+    *,
+    xlabel: str = "",
+    ylabel: str = "",
+    colorbar: str = "",
+    fmt: str | None = ".2f",
+    vmin: float | None = None,
+    vmax: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a labelled matrix, with its numbers when they fit.
+
+    Parameters
+    ----------
+    values
+        Rows and columns as drawn.
+    xlabel, ylabel, colorbar
+        Labels of the axes and the colour bar.
+    fmt
+        Format of the numbers; ``None`` draws none.
+    vmin, vmax
+        Ends of the colour scale.
+    ax
+        Axes to draw on.
+
+    Returns
+    -------
+    Axes
+    """
+    ax = _axes(ax)
+    data = values.to_numpy(dtype=float)
+    image = ax.imshow(data, vmin=vmin, vmax=vmax, cmap=SEQUENTIAL, aspect="auto")
+    ax.set_xticks(range(data.shape[1]), [str(c) for c in values.columns], rotation=45, ha="right")
+    ax.set_yticks(range(data.shape[0]), [str(r) for r in values.index])
+    ax.tick_params(length=0)
+    ax.grid(visible=False)
+    for side in ax.spines.values():
+        side.set_visible(False)
+    if fmt is not None:
+        for (i, j), number in np.ndenumerate(data):
+            if np.isfinite(number):
+                shade = "white" if image.norm(number) > 0.55 else PALETTE["ink"]
+                ax.text(j, i, format(number, fmt), ha="center", va="center", color=shade, size=8)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8)
+    bar.outline.set_visible(False)
+    bar.set_label(colorbar)
+    return ax
+
+
+def curve(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    low: ArrayLike | None = None,
+    high: ArrayLike | None = None,
+    label: str = "",
+    color: str | None = None,
+    marker: str = "o",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a line through points with a shaded interval.
+
+    Parameters
+    ----------
+    x, y, low, high
+        Points and the ends of their intervals, one length.
+    label, color, marker
+        Of the line.
+    ax
+        Axes to draw on.
+
+    Returns
+    -------
+    Axes
+    """
+    ax = _axes(ax)
+    (line,) = ax.plot(x, y, marker=marker, markersize=4.5, label=label or None, color=color)
+    if low is not None and high is not None:
+        ax.fill_between(
+            np.asarray(x),
+            np.asarray(low),
+            np.asarray(high),
+            color=line.get_color(),
+            alpha=0.18,
+            lw=0,
+        )
+    return ax
+
+
+def depth_profile(
+    table: pd.DataFrame,
+    *,
+    by: str = "model",
+    ylabel: str = "score",
+    mark_best: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a score against relative depth, one line per model, best layer marked.
+
+    Parameters
+    ----------
+    table
+        Columns ``relative_depth`` (0 to 1), ``value``, optionally ``ci_low`` and ``ci_high``, and
+        the column named by ``by``.
+    by
+        Column that separates the lines.
+    ylabel
+        Label of the score axis.
+    mark_best
+        Ring the highest point of each line.
+    ax
+        Axes to draw on.
+
+    Returns
+    -------
+    Axes
+    """
+    ax = _axes(ax)
+    markers = "osD^vP"
+    for i, (name, rows) in enumerate(table.groupby(by, sort=False)):
+        rows = rows.sort_values("relative_depth")
+        bounds = {}
+        if {"ci_low", "ci_high"} <= set(rows.columns) and rows["ci_low"].notna().any():
+            bounds = {"low": rows["ci_low"], "high": rows["ci_high"]}
+        curve(
+            rows["relative_depth"],
+            rows["value"],
+            label=str(name),
+            marker=markers[i % len(markers)],
+            ax=ax,
+            **bounds,
+        )
+        if mark_best:
+            best = rows.loc[rows["value"].idxmax()]
+            ax.plot(
+                best["relative_depth"],
+                best["value"],
+                "o",
+                markersize=13,
+                markerfacecolor="none",
+                markeredgecolor=ax.lines[-1].get_color(),
+                markeredgewidth=1.6,
+            )
+    ax.set_xlabel("relative depth (0 = embedding or first block, 1 = last block)")
+    ax.set_ylabel(ylabel)
+    ax.legend()
+    return ax

@@ -1,0 +1,62 @@
+"""The numbers of the two papers, each with its source and how certain it is.
+
+They are shown as published and never enter a computation of ours.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+import pandas as pd
+
+from sclin.errors import InputError, nearest
+
+__all__ = ["TABLES", "table"]
+
+#: Published tables by name.
+TABLES = {
+    "classification": "scores of both papers and of the models compared, with confidence",
+    "crossspecies": "spermatogenesis of 8 mammals: matrix, averages, cell and gene numbers",
+    "layers": "stored score of every layer of scFoundation and Tahoe-x1",
+    "best_layers": "best, first and final layer of each score, derived from `layers`",
+    "perturbation_genes": "perturbed genes of each T cell state in the stored scores",
+}
+
+
+@cache
+def _read(name: str) -> pd.DataFrame:
+    with files(__package__).joinpath(f"{name}.csv").open(encoding="utf-8") as file:
+        return pd.read_csv(file)
+
+
+def table(name: str) -> pd.DataFrame:
+    """Read a table of published numbers.
+
+    Parameters
+    ----------
+    name
+        One of `TABLES`.
+
+    Returns
+    -------
+    DataFrame
+        One row per number; every table has a column that names its source, except
+        ``best_layers``, which is derived from ``layers``.
+
+    Raises
+    ------
+    InputError
+        When there is no such table.
+
+    Examples
+    --------
+    >>> sorted(table("layers")["model"].unique())
+    ['Tahoe-x1-1b', 'scFoundation']
+    """
+    if name not in TABLES:
+        raise InputError(
+            f"No published table is called {name!r}; there are {', '.join(TABLES)}."
+            + nearest(name, TABLES)
+        )
+    return _read(name).copy()
