@@ -103,7 +103,7 @@ test: check  ## everything: package, every notebook on small parameters, strict 
 browser: $(STAMP)
 	@SCLIN_BOOK_HTML=_build/test/_build/html $(BIN)/python -m pytest -q tests/book
 
-lock: $(STAMP)  ## write requirements.lock from what is installed
+lock:  ## write requirements.lock from what is installed
 	@$(BIN)/python -m pip freeze --exclude-editable --exclude sclin | sed -E 's/\+cpu$$//; / @ /d' | LC_ALL=C sort -f > requirements.lock
 
 clean:  ## remove all that is built, keep .venv
