@@ -1,0 +1,718 @@
+"""Rank normal scores of single cells, kept sparse.
+
+For a cell with ``G`` genes: rank the values (ties share their average rank), take the normal
+quantile of ``rank / (G + 1)`` and divide the cell by its Euclidean length.
+All genes that a cell does not express tie, so a cell is a sparse part plus one number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numba import njit, prange
+from numpy.typing import ArrayLike, DTypeLike
+from scipy.special import ndtri
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sclin.errors import InputError
+
+__all__ = ["RankMatrix", "RankNormalizer", "rank_normalize"]
+
+_COUNT_LIMIT = 1 << 14  # whole numbers below this are ranked by counting, not by sorting
+_BLOCK_ROWS = 8192  # cells read at once from a file or a chunked array
+_TILE = 64  # columns of a product worked on at once: what keeps the dense side in cache
+_GROUPS = 8  # fixed, so that sums do not depend on the number of threads
+
+
+def rank_normalize(X: Any, *, layer: str | None = None) -> RankMatrix:
+    """Turn each cell into rank normal scores of unit length.
+
+    Parameters
+    ----------
+    X
+        Cells x genes. A SciPy sparse matrix, an array or data frame, an AnnData (also backed),
+        a chunked array, or an iterator over blocks of cells.
+        Values may be counts, logs or any finite numbers. The input is never modified.
+    layer
+        Layer of the AnnData to use instead of ``X``.
+
+    Returns
+    -------
+    RankMatrix
+        Cells x genes, in ``float32``. Index arrays are shared with a canonical CSR input.
+
+    Raises
+    ------
+    InputError
+        The matrix is not two-dimensional, has no genes, is not numeric, or holds NaN or infinity.
+
+    Notes
+    -----
+    The scores are those of :func:`scipy.stats.rankdata` and :func:`scipy.special.ndtri` in
+    ``float64``, to 1e-6. An average rank is a multiple of one half, so one table of ``2 G``
+    quantiles serves all cells. Whole numbers are ranked by counting them, others by sorting.
+
+    An empty cell, a cell whose values are all equal, and a matrix with one gene have no order:
+    all their scores are 0. Explicit zeros count as zeros and duplicate entries are summed.
+    Zeros rank between negative and positive values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rank_normalize(np.array([[0.0, 0.0, 1.0, 5.0]])).toarray().round(3)
+    array([[-0.473, -0.473,  0.236,  0.705]], dtype=float32)
+    """
+    cells: Any = None
+    genes: Any = None
+    if _is_anndata(X):
+        cells, genes = X.obs_names, X.var_names
+        X = _anndata_matrix(X, layer)
+    elif layer is not None:
+        raise InputError(
+            f"layer={layer!r} was given with a {type(X).__name__}. "
+            "Layers belong to AnnData: pass the AnnData or leave layer out."
+        )
+    if isinstance(X, RankMatrix):
+        return X
+    if isinstance(X, Iterator):
+        return RankMatrix.stack(_rank_csr(_to_csr(block), None, genes) for block in X)
+    if _is_chunked(X):
+        starts = range(0, max(X.shape[0], 1), _BLOCK_ROWS)
+        return RankMatrix.stack(
+            _rank_csr(
+                _to_csr(_read(X, start)),
+                None if cells is None else cells[start : start + _BLOCK_ROWS],
+                genes,
+            )
+            for start in starts
+        )
+    return _rank_csr(_to_csr(X), cells, genes)
+
+
+class RankMatrix:
+    """A cells x genes matrix that is a sparse part plus one number per cell.
+
+    ``Z[i, g] = sparse[i, g] + offset[i]``. Products, sums and slices work on the two parts.
+
+    Parameters
+    ----------
+    sparse
+        CSR matrix, cells x genes: the score minus the cell's offset where a gene is seen.
+    offset
+        The score that all unseen genes of a cell share, shape (cells,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Z = rank_normalize(np.array([[0, 0, 3], [1, 0, 0]]))
+    >>> Z.shape, Z.nnz
+    ((2, 3), 2)
+    >>> (Z @ np.eye(3)).round(2)
+    array([[-0.41, -0.41,  0.82],
+           [ 0.82, -0.41, -0.41]])
+    """
+
+    ndim = 2
+    # NumPy then leaves `array @ RankMatrix` to __rmatmul__ below.
+    __array_ufunc__ = None
+
+    def __init__(self, sparse: sp.csr_matrix, offset: ArrayLike):
+        self.sparse = sparse
+        self.offset = np.asarray(offset, dtype=np.float64)
+        if self.offset.shape != (sparse.shape[0],):
+            raise InputError(
+                f"The offset has shape {self.offset.shape} for {sparse.shape[0]} cells. "
+                "Give one number per cell."
+            )
+
+    @classmethod
+    def stack(cls, blocks: Iterable[RankMatrix]) -> RankMatrix:
+        """Put blocks of cells on top of each other.
+
+        Parameters
+        ----------
+        blocks
+            At least one RankMatrix; all with the same genes.
+
+        Returns
+        -------
+        RankMatrix
+            All cells, in order.
+
+        Raises
+        ------
+        InputError
+            There is no block, or the blocks differ in their number of genes.
+        """
+        parts = list(blocks)
+        widths = {part.shape[1] for part in parts}
+        if len(widths) != 1:
+            raise InputError(
+                f"Blocks with {sorted(widths)} genes cannot be stacked. "
+                "Give at least one block, and the same genes in each."
+            )
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            sp.csr_matrix(sp.vstack([part.sparse for part in parts], format="csr")),
+            np.concatenate([part.offset for part in parts]),
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
+        return self.sparse.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the stored scores."""
+        return self.sparse.dtype
+
+    @property
+    def nnz(self) -> int:
+        """Number of stored scores."""
+        return self.sparse.nnz
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays, those shared with the input included."""
+        parts = (self.sparse.data, self.sparse.indices, self.sparse.indptr, self.offset)
+        return sum(part.nbytes for part in parts)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        cells, genes = self.shape
+        return f"RankMatrix({cells:,} cells x {genes:,} genes, {self.nnz:,} stored scores)"
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray:
+        cells, genes = self.shape
+        raise InputError(
+            f"A dense copy of this {cells:,} x {genes:,} RankMatrix was asked for "
+            f"({cells * genes * 4 / 1e9:.2g} GB). "
+            "Call .toarray() if that is meant, or use an estimator of sclin.linear."
+        )
+
+    def __getitem__(self, key: Any) -> RankMatrix:
+        """Select cells, and genes after a comma; a single index keeps two dimensions."""
+        rows, columns = key if isinstance(key, tuple) else (key, Ellipsis)
+        sparse, offset = self.sparse, self.offset
+        if not _is_everything(rows):
+            rows = _positions(rows, self.shape[0], "cell")
+            sparse, offset = sparse[rows], offset[rows]
+        if not _is_everything(columns):
+            sparse = sparse[:, _positions(columns, self.shape[1], "gene")]
+        return RankMatrix(sparse, offset)
+
+    def toarray(self) -> np.ndarray:
+        """Return the dense matrix.
+
+        Returns
+        -------
+        ndarray
+            Cells x genes, in the type of the stored scores.
+        """
+        dense = self.sparse.toarray()
+        dense += self.offset[:, None].astype(dense.dtype)
+        return dense
+
+    def dot(self, B: ArrayLike) -> np.ndarray:
+        """Multiply from the right: ``Z @ B``.
+
+        Parameters
+        ----------
+        B
+            Genes x k, or a vector of length genes.
+
+        Returns
+        -------
+        ndarray
+            Cells x k, or a vector of length cells.
+
+        Raises
+        ------
+        InputError
+            The number of rows of ``B`` is not the number of genes.
+        """
+        right = _right_side(B, self.shape[1], "genes")
+        columns = right.reshape(len(right), -1)
+        product = _product(self.sparse, columns, transpose=False)
+        product += np.outer(self.offset, columns.sum(axis=0, dtype=np.float64))
+        return product.reshape((self.shape[0], *right.shape[1:]))
+
+    def T_dot(self, A: ArrayLike) -> np.ndarray:
+        """Multiply the transpose from the right: ``Z.T @ A``.
+
+        Parameters
+        ----------
+        A
+            Cells x k, or a vector of length cells.
+
+        Returns
+        -------
+        ndarray
+            Genes x k, or a vector of length genes.
+
+        Raises
+        ------
+        InputError
+            The number of rows of ``A`` is not the number of cells.
+        """
+        right = _right_side(A, self.shape[0], "cells")
+        columns = right.reshape(len(right), -1)
+        product = _product(self.sparse, columns, transpose=True)
+        product += self.offset @ columns
+        return product.reshape((self.shape[1], *right.shape[1:]))
+
+    def __matmul__(self, B: ArrayLike) -> np.ndarray:
+        return self.dot(B)
+
+    def __rmatmul__(self, A: ArrayLike) -> np.ndarray:
+        return self.T_dot(np.asarray(A).T).T
+
+    def group_sums(self, codes: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray, float]:
+        """Sum the scores by group of cells, about a common centre.
+
+        Parameters
+        ----------
+        codes
+            Group of each cell, 0 to ``n_groups - 1``, shape (cells,).
+        n_groups
+            Number of groups.
+
+        Returns
+        -------
+        sums : ndarray
+            Groups x genes: sum of ``Z - centre`` over the cells of each group.
+        squares : ndarray
+            Sum of ``(Z - centre) ** 2`` over all cells, shape (genes,).
+        centre : float
+            Mean offset. Taking it out first keeps rounding errors small.
+        """
+        centre = float(self.offset.mean()) if len(self) else 0.0
+        shift = self.offset - centre
+        codes = np.ascontiguousarray(codes, dtype=np.int64)
+        sums, squares = _group_sums(
+            self.sparse.indptr,
+            self.sparse.indices,
+            self.sparse.data,
+            shift,
+            codes,
+            n_groups,
+            self.shape[1],
+        )
+        sums += np.bincount(codes, weights=shift, minlength=n_groups)[:, None]
+        squares += float(shift @ shift)
+        return sums, squares, centre
+
+    def mean(self, axis: int) -> np.ndarray:
+        """Average over cells (``axis=0``) or over genes (``axis=1``), in ``float64``."""
+        return self._moments(axis)[0]
+
+    def var(self, axis: int) -> np.ndarray:
+        """Population variance over cells (``axis=0``) or genes (``axis=1``), in ``float64``."""
+        return self._moments(axis)[1]
+
+    def _moments(self, axis: int) -> tuple[np.ndarray, np.ndarray]:
+        cells, genes = self.shape
+        if axis in (0, -2):
+            sums, squares, centre = self.group_sums(np.zeros(cells, dtype=np.int64), 1)
+            mean = sums[0] / cells
+            return mean + centre, np.maximum(squares / cells - mean**2, 0.0)
+        if axis in (1, -1):
+            rows = np.repeat(np.arange(cells), np.diff(self.sparse.indptr))
+            data = self.sparse.data.astype(np.float64)
+            mean = np.bincount(rows, weights=data, minlength=cells) / genes
+            square = np.bincount(rows, weights=data**2, minlength=cells) / genes
+            return mean + self.offset, np.maximum(square - mean**2, 0.0)
+        raise InputError(f"axis={axis!r} is not an axis of a matrix. Use 0 (cells) or 1 (genes).")
+
+
+class RankNormalizer(TransformerMixin, BaseEstimator):
+    """Rank normal scores as a scikit-learn transformer.
+
+    Each cell is transformed on its own: ``fit`` learns nothing but the number of genes.
+
+    Parameters
+    ----------
+    dense
+        Return a plain array instead of a RankMatrix: for small data, and for estimators that
+        need one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> RankNormalizer().fit_transform(np.array([[0, 2, 1], [0, 0, 4]]))
+    RankMatrix(2 cells x 3 genes, 3 stored scores)
+    """
+
+    def __init__(self, *, dense: bool = False):
+        self.dense = dense
+
+    def fit(self, X: Any, y: Any = None) -> RankNormalizer:
+        """Record the number of genes.
+
+        Parameters
+        ----------
+        X
+            Cells x genes: CSR, array, AnnData or RankMatrix.
+        y
+            Ignored.
+
+        Returns
+        -------
+        RankNormalizer
+            The transformer itself.
+        """
+        _validated(self, X, reset=True)
+        return self
+
+    def transform(self, X: Any) -> RankMatrix | np.ndarray:
+        """Compute rank normal scores.
+
+        Parameters
+        ----------
+        X
+            Cells x genes: CSR, array, AnnData or RankMatrix.
+
+        Returns
+        -------
+        RankMatrix or ndarray
+            Cells x genes.
+        """
+        check_is_fitted(self, "n_features_in_")
+        scores = rank_normalize(_validated(self, X, reset=False))
+        return scores.toarray() if self.dense else scores
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.requires_fit = True
+        return tags
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def _is_anndata(X: Any) -> bool:
+    return hasattr(X, "obs_names") and hasattr(X, "var_names") and hasattr(X, "layers")
+
+
+def _anndata_matrix(adata: Any, layer: str | None) -> Any:
+    if layer is None:
+        return adata.X
+    if layer not in adata.layers:
+        raise InputError(
+            f"The AnnData has no layer {layer!r}; it has {list(adata.layers)}. "
+            "Name one of these, or leave layer out to use X."
+        )
+    return adata.layers[layer]
+
+
+def _is_chunked(X: Any) -> bool:
+    """Whether `X` lies in a file or in chunks, and is read block by block."""
+    if isinstance(X, np.ndarray) or sp.issparse(X) or hasattr(X, "iloc"):
+        return False
+    return hasattr(X, "shape") and hasattr(X, "dtype") and hasattr(X, "__getitem__")
+
+
+def _read(X: Any, start: int) -> Any:
+    block = X[start : start + _BLOCK_ROWS]
+    return block.compute() if hasattr(block, "compute") else block
+
+
+def _to_csr(X: Any) -> sp.csr_matrix:
+    """Return canonical CSR in float32 or float64; copies only what it must change."""
+    if sp.issparse(X):
+        X = X.tocsr()
+    else:
+        try:
+            X = np.asarray(X)
+        except ValueError as error:
+            raise InputError(f"The matrix cannot be read as an array: {error}.") from error
+    if X.ndim != 2:
+        raise InputError(
+            f"A matrix of cells x genes is needed; an array of shape {X.shape} was found. "
+            "Reshape your data: one cell is X.reshape(1, -1)."
+        )
+    if X.shape[1] == 0:
+        raise InputError("The matrix has no genes (0 columns). Check the gene filter before it.")
+    if X.dtype.kind not in "buif":
+        raise InputError(
+            f"The matrix is not numeric: its type is {X.dtype}. "
+            "Give counts or other real numbers, without text or labels."
+        )
+    values = X.data if sp.issparse(X) else X
+    dtype = _float_type(values)
+    if not sp.issparse(X):
+        return sp.csr_matrix(X.astype(dtype, copy=False))
+    if not X.has_canonical_format:
+        X = X.astype(dtype, copy=True)
+        X.sum_duplicates()
+    return sp.csr_matrix((X.data.astype(dtype, copy=False), X.indices, X.indptr), shape=X.shape)
+
+
+def _float_type(values: np.ndarray) -> type[np.floating]:
+    """Name the smaller float type that holds the values without making new ties."""
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind == "b" or (kind in "ui" and size <= 2) or (kind == "f" and size <= 4):
+        return np.float32
+    if kind in "ui" and (values.size == 0 or max(int(values.max()), -int(values.min())) <= 1 << 24):
+        return np.float32
+    return np.float64
+
+
+def _validated(estimator: BaseEstimator, X: Any, *, reset: bool, **options: Any) -> Any:
+    """Check `X` as scikit-learn does, letting RankMatrix and AnnData through.
+
+    Returns a RankMatrix, a CSR matrix or an array.
+    """
+    if _is_anndata(X):
+        X = X.X
+    if isinstance(X, RankMatrix):
+        seen = getattr(estimator, "n_features_in_", None)
+        if reset:
+            estimator.n_features_in_ = X.shape[1]
+        elif X.shape[1] != seen:
+            raise InputError(
+                f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting "
+                f"{seen} features as input. Give the genes it was fitted on, in their order."
+            )
+        return X
+    options.setdefault("ensure_all_finite", False)
+    try:
+        checked = validate_data(
+            estimator, X, reset=reset, accept_sparse="csr", dtype="numeric", **options
+        )
+    except ValueError as error:
+        raise InputError(f"{error} ({type(estimator).__name__} reads cells x genes.)") from error
+    _raise_not_finite(checked)
+    return checked
+
+
+def _raise_not_finite(X: Any) -> None:
+    values = X.data if sp.issparse(X) else X
+    if values.dtype.kind != "f" or np.isfinite(values.sum(dtype=np.float64)):
+        return
+    bad = ~np.isfinite(values)
+    if bad.any():
+        rows, columns = (
+            (X.tocoo().row[bad], X.tocoo().col[bad]) if sp.issparse(X) else bad.nonzero()
+        )
+        raise _not_finite(int(rows[0]), int(columns[0]), int(bad.sum()))
+
+
+def _not_finite(
+    cell: int, gene: int, count: int, cells: Any = None, genes: Any = None
+) -> InputError:
+    where_cell = f"cell {cell}" if cells is None else f"cell {cells[cell]!r}"
+    where_gene = f"gene {gene}" if genes is None else f"gene {genes[gene]!r}"
+    return InputError(
+        f"Input X contains NaN or infinity: {count} value(s), the first in {where_cell}, "
+        f"{where_gene}. Remove these cells or genes, or fill in the values."
+    )
+
+
+# --- ranking -----------------------------------------------------------------------------------
+
+
+def _rank_csr(X: sp.csr_matrix, cells: Any, genes: Any) -> RankMatrix:
+    n_cells, n_genes = X.shape
+    # Entry r is the normal quantile of the average rank r / 2.
+    table = ndtri(np.arange(2 * n_genes + 1) / 2 / (n_genes + 1))
+    scores = np.empty(X.nnz, dtype=np.float32)
+    offset = np.empty(n_cells)
+    bad = np.zeros(n_cells, dtype=np.int64)
+    _rank_rows(X.indptr, X.data, n_genes, table, _COUNT_LIMIT, scores, offset, bad)
+    if bad.any():
+        cell = int(bad.argmax())
+        row = slice(X.indptr[cell], X.indptr[cell + 1])
+        gene = int(X.indices[row][~np.isfinite(X.data[row])][0])
+        raise _not_finite(cell, gene, int((~np.isfinite(X.data)).sum()), cells, genes)
+    return RankMatrix(sp.csr_matrix((scores, X.indices, X.indptr), shape=X.shape), offset)
+
+
+@njit(parallel=True, cache=True)
+def _rank_rows(indptr, data, n_genes, table, limit, scores, offset, bad):
+    n_cells = len(indptr) - 1
+    n_blocks = min(n_cells, 256)
+    for block in prange(n_blocks):
+        tally = np.zeros(limit, dtype=np.int32)
+        quantile = np.empty(limit)
+        for cell in range(block * n_cells // n_blocks, (block + 1) * n_cells // n_blocks):
+            low, high = indptr[cell], indptr[cell + 1]
+            values = data[low:high]
+            n_seen, n_negative, whole, finite = 0, 0, True, 0
+            for value in values:
+                finite += np.isfinite(value)
+                n_seen += value != 0
+                n_negative += value < 0
+                whole = whole and value >= 0 and value < limit and value == np.floor(value)
+            if finite < len(values):
+                bad[cell] = len(values) - finite
+                continue
+            n_zero = n_genes - n_seen
+            zero = table[2 * n_negative + n_zero + 1] if n_zero > 0 else 0.0
+            if whole:
+                offset[cell] = _rank_by_counting(
+                    values, n_zero, zero, table, tally, quantile, scores[low:high]
+                )
+            else:
+                offset[cell] = _rank_by_sorting(values, n_zero, zero, table, scores[low:high])
+
+
+@njit(cache=True)
+def _rank_by_counting(values, n_zero, zero, table, tally, quantile, scores):
+    top = 0
+    for value in values:
+        count = int(value)
+        tally[count] += 1
+        top = max(top, count)
+    tally[0] = 0
+    below, square = n_zero, n_zero * zero * zero
+    for count in range(1, top + 1):
+        n = tally[count]
+        if n > 0:
+            quantile[count] = table[2 * below + n + 1]
+            square += n * quantile[count] * quantile[count]
+            below += n
+            tally[count] = 0
+    quantile[0] = zero
+    scale = 1.0 / np.sqrt(square) if square > 0 else 0.0
+    for i in range(len(values)):
+        scores[i] = (quantile[int(values[i])] - zero) * scale
+    return zero * scale
+
+
+@njit(cache=True)
+def _rank_by_sorting(values, n_zero, zero, table, scores):
+    distinct = np.sort(values)
+    quantile = np.empty(len(values))
+    n_distinct, below, square, start = 0, 0, n_zero * zero * zero, 0
+    passed_zero = False
+    while start < len(values):
+        value = distinct[start]
+        stop = start + 1
+        while stop < len(values) and distinct[stop] == value:
+            stop += 1
+        if value >= 0 and not passed_zero:
+            below += n_zero
+            passed_zero = True
+        if value == 0:
+            quantile[n_distinct] = zero
+        else:
+            quantile[n_distinct] = table[2 * below + stop - start + 1]
+            square += (stop - start) * quantile[n_distinct] ** 2
+            below += stop - start
+        distinct[n_distinct] = value
+        n_distinct += 1
+        start = stop
+    scale = 1.0 / np.sqrt(square) if square > 0 else 0.0
+    for i in range(len(values)):
+        place = np.searchsorted(distinct[:n_distinct], values[i])
+        scores[i] = (quantile[place] - zero) * scale
+    return zero * scale
+
+
+# --- products ----------------------------------------------------------------------------------
+
+
+def _right_side(B: ArrayLike, rows: int, what: str) -> np.ndarray:
+    right = np.asarray(B)
+    if right.dtype.kind != "f":
+        right = right.astype(np.float64)
+    if right.ndim not in (1, 2) or right.shape[0] != rows:
+        raise InputError(
+            f"The matrix has {rows} {what}; an array of shape {right.shape} cannot be multiplied "
+            f"with it. Give {rows} rows."
+        )
+    return right
+
+
+def _product(X: sp.csr_matrix, B: np.ndarray, *, transpose: bool) -> np.ndarray:
+    """Return ``X @ B`` or ``X.T @ B``, in tiles of columns, on all cores."""
+    dtype = np.result_type(X.dtype, B.dtype)
+    out = np.zeros((X.shape[int(transpose)], B.shape[1]), dtype=dtype)
+    bounds = np.searchsorted(X.indptr, np.linspace(0, X.nnz, _GROUPS + 1)[1:-1])
+    bounds = np.concatenate([[0], bounds, [X.shape[0]]])
+    for first in range(0, B.shape[1], _TILE):
+        tile = np.ascontiguousarray(B[:, first : first + _TILE], dtype=dtype)
+        if transpose:
+            parts = np.zeros((_GROUPS, X.shape[1], tile.shape[1]), dtype=dtype)
+            _transposed_product(X.indptr, X.indices, X.data, tile, bounds, parts)
+            out[:, first : first + _TILE] = parts.sum(axis=0)
+        else:
+            part = np.zeros((X.shape[0], tile.shape[1]), dtype=dtype)
+            _plain_product(X.indptr, X.indices, X.data, tile, part)
+            out[:, first : first + _TILE] = part
+    return out
+
+
+@njit(parallel=True, cache=True, fastmath={"contract"})
+def _plain_product(indptr, indices, data, right, out):
+    for row in prange(len(indptr) - 1):
+        for place in range(indptr[row], indptr[row + 1]):
+            value, column = data[place], indices[place]
+            for k in range(right.shape[1]):
+                out[row, k] += value * right[column, k]
+
+
+@njit(parallel=True, cache=True, fastmath={"contract"})
+def _transposed_product(indptr, indices, data, right, bounds, out):
+    for group in prange(len(bounds) - 1):
+        for row in range(bounds[group], bounds[group + 1]):
+            for place in range(indptr[row], indptr[row + 1]):
+                value, column = data[place], indices[place]
+                for k in range(right.shape[1]):
+                    out[group, column, k] += value * right[row, k]
+
+
+@njit(cache=True)
+def _group_sums(indptr, indices, data, shift, codes, n_groups, n_genes):
+    sums = np.zeros((n_groups, n_genes))
+    squares = np.zeros(n_genes)
+    for row in range(len(indptr) - 1):
+        group, double = codes[row], 2.0 * shift[row]
+        for place in range(indptr[row], indptr[row + 1]):
+            value = np.float64(data[place])
+            sums[group, indices[place]] += value
+            squares[indices[place]] += value * (value + double)
+    return sums, squares
+
+
+# --- selection ---------------------------------------------------------------------------------
+
+
+def _is_everything(key: Any) -> bool:
+    return key is Ellipsis or (isinstance(key, slice) and key == slice(None))
+
+
+def _positions(key: Any, size: int, what: str) -> np.ndarray:
+    """Turn an integer, slice, boolean mask or list into positions."""
+    if isinstance(key, slice):
+        return np.arange(size)[key]
+    positions = np.atleast_1d(np.asarray(key))
+    if positions.size == 0:
+        return np.empty(0, dtype=np.int64)
+    if positions.dtype.kind == "b":
+        if positions.shape != (size,):
+            raise InputError(
+                f"A mask of length {positions.size} was given for {size} {what}s. "
+                f"Give one value per {what}."
+            )
+        return positions.nonzero()[0]
+    if positions.dtype.kind not in "ui" or positions.ndim != 1:
+        raise InputError(
+            f"Select a {what} by number, slice or mask; {positions.dtype} values were given."
+        )
+    if positions.min() < -size or positions.max() >= size:
+        raise InputError(
+            f"A {what} outside of 0 to {size - 1} was asked for "
+            f"({positions.min()} to {positions.max()})."
+        )
+    return positions % size
