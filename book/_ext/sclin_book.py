@@ -1,0 +1,106 @@
+"""What this book needs beyond Jupyter Book: static maths, generated passages, chapter facts.
+
+- Maths becomes MathML while building, so a page needs no script and no network for it.
+- A fenced block ``{generated} name`` is replaced by what ``generated.name`` returns.
+- Every chapter gets a strip of facts, its downloads and the command that runs it again.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+
+import generated
+import jupytext
+import nbformat
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+from sclin import teaching
+
+logger = logging.getLogger(__name__)
+
+BLOCK = re.compile(r"^```\{generated\} (\w+)(?: (.+))?\n```$", re.MULTILINE)
+
+
+def _mathml(latex: str, display: str) -> str:
+    markup = convert(latex.strip(), display=display)
+    return markup.replace("<math ", f'<math alttext="{html.escape(latex.strip())}" ', 1)
+
+
+def visit_math(self, node: nodes.math) -> None:
+    """Write inline maths as MathML."""
+    self.body.append(_mathml(node.astext(), "inline"))
+    raise nodes.SkipNode
+
+
+def visit_math_block(self, node: nodes.math_block) -> None:
+    """Write display maths as MathML, with its number and anchor where it has one."""
+    self.body.append(self.starttag(node, "div", CLASS="math-block", TABINDEX="0"))
+    self.body.append(_mathml(node.astext().strip("$ \n"), "block"))
+    if node.get("number"):
+        self.body.append(f'<span class="eqno">({node["number"]})</span>')
+    self.body.append("</div>\n")
+    raise nodes.SkipNode
+
+
+def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Fill generated blocks in, and give each chapter its facts."""
+    root = Path(app.srcdir)
+    if docname.startswith("book/chapters/"):
+        notebook = json.loads(source[0])
+        generated.add_facts(root, docname.rsplit("/", 1)[1], notebook)
+        source[0] = json.dumps(notebook)
+        return
+    names = BLOCK.findall(source[0])
+    if names:
+        app.env.metadata[docname]["generated"] = "yes"
+        source[0] = BLOCK.sub(
+            lambda match: getattr(generated, match[1])(root, *(match[2] or "").split()), source[0]
+        )
+
+
+def outdated(app: Sphinx, env, added: set, changed: set, removed: set) -> list[str]:
+    """Read pages with generated blocks anew: what they show may lie in any table."""
+    return [name for name in env.found_docs if "generated" in env.metadata.get(name, {})]
+
+
+def write_downloads(app: Sphinx, error: Exception | None) -> None:
+    """Put the notebook, the student copy and the script of each chapter beside the pages."""
+    if error or app.builder.format != "html":
+        return
+    folder = Path(app.outdir) / "downloads"
+    folder.mkdir(exist_ok=True)
+    for name in sorted(app.env.found_docs):
+        if not name.startswith("book/chapters/"):
+            continue
+        stem = name.rsplit("/", 1)[1]
+        path = Path(app.srcdir) / "notebooks" / f"{stem}.md"
+        notebook = (
+            jupytext.read(path) if path.exists() else nbformat.read(app.env.doc2path(name), 4)
+        )
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        nbformat.write(notebook, folder / f"{stem}.ipynb")
+        nbformat.write(teaching.student_copy(notebook), folder / f"{stem}_student.ipynb")
+        jupytext.write(notebook, folder / f"{stem}.py", fmt="py:percent")
+
+
+def prepare(app: Sphinx) -> None:
+    """Draw the front figure from the results at hand."""
+    generated.draw(Path(app.srcdir))
+
+
+def setup(app: Sphinx) -> dict[str, object]:
+    """Register everything with Sphinx."""
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
+    app.connect("builder-inited", prepare)
+    app.connect("source-read", read_source)
+    app.connect("env-get-outdated", outdated)
+    app.connect("build-finished", write_downloads)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
