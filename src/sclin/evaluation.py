@@ -80,7 +80,7 @@ def _labels(y: ArrayLike, name: str = "y") -> NDArray[Any]:
         )
     if np.unique(labels).size < 2:
         raise InputError(
-            f"{name} holds one class only ({labels[0]!r} in all {labels.size} cells); "
+            f"{name} holds one class only ({str(labels[0])!r} in all {labels.size} cells); "
             "a classifier needs at least two."
             if labels.size
             else f"{name} is empty; give at least two classes of cells."
@@ -120,7 +120,7 @@ def split_cells(
     names, counts = np.unique(labels, return_counts=True)
     need = n_splits if test_size is None else 2
     if counts.min() < need:
-        rare = names[counts.argmin()]
+        rare = str(names[counts.argmin()])
         raise InputError(
             f"Class {rare!r} has {counts.min()} cells, fewer than the {need} that "
             f"{n_splits} splits need; drop rare classes or lower n_splits."
@@ -148,7 +148,7 @@ def _groups(groups: ArrayLike, n: int, name: str = "donors") -> NDArray[Any]:
         )
     if np.unique(values).size < 2:
         raise InputError(
-            f"{name} holds one value only ({values[0]!r}); holding a donor out needs two or more. "
+            f"{name} holds one value only ({str(values[0])!r}); holding a donor out needs two or more. "
             "Split by cells instead and say so."
         )
     return values

@@ -1,0 +1,35 @@
+"""What several tests share: small cells with known classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy import sparse
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def cells(rng: np.random.Generator) -> AnnData:
+    """240 cells, 120 genes, 3 classes told apart by 20 genes each, 4 donors."""
+    n, genes, classes = 240, 120, 3
+    labels = np.arange(n) % classes
+    rates = np.full((n, genes), 0.4)
+    for c in range(classes):
+        rates[labels == c, 20 * c : 20 * (c + 1)] = 3.0
+    depth = rng.lognormal(0, 0.4, size=n)[:, None]
+    counts = sparse.csr_matrix(rng.poisson(rates * depth).astype(np.float32))
+    obs = pd.DataFrame(
+        {
+            "cell_type": pd.Categorical([f"type {c}" for c in labels]),
+            "donor": [f"d{i}" for i in rng.integers(4, size=n)],
+        },
+        index=[f"cell{i}" for i in range(n)],
+    )
+    var = pd.DataFrame(index=[f"g{i}" for i in range(genes)])
+    return AnnData(counts, obs=obs, var=var)

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import textwrap
+
+import nbformat
+import pytest
+from click.testing import CliRunner
+
+from sclin import notebooks
+from sclin.cli import main
+from sclin.errors import InputError
+
+HEADER = """\
+---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+"""
+BODY = """\
+# A chapter
+
+First words.
+
+```{code-cell} ipython3
+:tags: [parameters]
+
+n: int = 2  # how many
+rate: float = 0.5  # a share
+name: str = "a"  # a word
+on: bool = False  # a switch
+genes: list = ["x"]  # gene names
+```
+
+```{code-cell} ipython3
+import os, json
+print(n * 10, name, os.environ["SCLIN_PROFILE"])
+with open(os.environ["SCLIN_PROVENANCE"], "a") as log:
+    entry = {"name": "toy", "tier": "simulated", "files": {"toy.h5ad": "ab" * 32}}
+    log.write(json.dumps(entry) + "\\n")
+```
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "notebooks"
+    (root / "profiles").mkdir(parents=True)
+    (root / "01_toy.md").write_text(HEADER + BODY)
+    (root / "profiles" / "offline.yml").write_text("01_toy:\n  name: offline\n")
+    (root / "profiles" / "bad.yml").write_text("01_toy:\n  nn: 3\n")
+    return root
+
+
+def options(folder):
+    return {
+        "folder": folder,
+        "output": folder.parent / "out" / "01_toy.ipynb",
+        "results": folder.parent / "results",
+    }
+
+
+def printed(path):
+    book = nbformat.read(path, as_version=4)
+    return "".join(o.text for c in book.cells for o in c.get("outputs", []) if "text" in o)
+
+
+def test_parameters_carry_type_default_and_help(folder):
+    found = notebooks.parameters("01_toy", folder=folder)
+    assert list(found) == ["n", "rate", "name", "on", "genes"]
+    assert found["rate"] == notebooks.Parameter("rate", "float", 0.5, "a share")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [("n", "7", 7), ("rate", "1", 1.0), ("name", "7", "7"), ("on", "true", True),
+     ("genes", "['a', 'b']", ["a", "b"]), ("genes", "a,b", ["a", "b"])],
+)  # fmt: skip
+def test_text_of_the_command_line_takes_the_declared_type(folder, name, text, value):
+    assert notebooks.parameters("01_toy", folder=folder)[name].parse(text) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("n", "many"), ("n", "1.5"), ("on", "3"), ("n", "True")]
+)
+def test_a_wrongly_typed_parameter_is_refused(folder, name, text):
+    with pytest.raises(InputError, match=f"'{name}' is .* but it takes"):
+        notebooks.parameters("01_toy", folder=folder)[name].parse(text)
+
+
+def test_a_run_carries_parameters_data_and_versions(folder):
+    done = notebooks.run("01_toy", values={"n": 4}, **options(folder))
+    assert done.executed
+    assert printed(done.path) == "40 offline offline\n"
+    book = nbformat.read(done.path, as_version=4)
+    record = book.metadata["sclin_run"]
+    assert record["parameters"]["n"] == 4
+    assert record["data"][0]["name"] == "toy"
+    assert "numpy" in record["versions"]
+    last = book.cells[-1].source
+    assert "How this page was made" in last and "`toy.h5ad` sha256 `abababababab`" in last
+
+
+def test_prose_is_renewed_without_running(folder):
+    notebooks.run("01_toy", **options(folder))
+    text = (folder / "01_toy.md").read_text().replace("First words", "Better words")
+    (folder / "01_toy.md").write_text(text)
+    done = notebooks.run("01_toy", **options(folder))
+    assert not done.executed
+    assert printed(done.path) == "20 offline offline\n"
+    book = nbformat.read(done.path, as_version=4)
+    assert "Better words" in book.cells[0].source
+    assert "How this page was made" in book.cells[-1].source
+    assert sum("injected-parameters" in c.metadata.get("tags", []) for c in book.cells) == 1
+
+
+def test_other_code_or_parameters_run_again(folder):
+    notebooks.run("01_toy", **options(folder))
+    assert notebooks.run("01_toy", values={"n": 3}, **options(folder)).executed
+    text = (folder / "01_toy.md").read_text().replace("n * 10", "n * 100")
+    (folder / "01_toy.md").write_text(text)
+    done = notebooks.run("01_toy", values={"n": 3}, **options(folder))
+    assert done.executed and printed(done.path).startswith("300 ")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"name": "01_toys"}, "Did you mean '01_toy'"),
+        ({"values": {"nn": 1}}, "no parameter 'nn'"),
+        ({"values": {"n": "1"}}, "takes int"),
+        ({"profile": "offlin"}, "Did you mean 'offline'"),
+        ({"profile": "bad"}, "no parameter 'nn'"),
+    ],
+)
+def test_bad_input_is_named(folder, change, words):
+    with pytest.raises(InputError, match=words):
+        notebooks.run(**{"name": "01_toy", **options(folder), **change})
+
+
+def test_a_failing_cell_is_shown_and_kept(folder):
+    text = BODY.replace("print(n * 10", 'raise ValueError("no cells")\nprint(n * 10')
+    (folder / "01_toy.md").write_text(HEADER + text)
+    with pytest.raises(notebooks.NotebookError, match="ValueError: no cells"):
+        notebooks.run("01_toy", **options(folder))
+    assert (folder.parent / "out" / "01_toy.failed.ipynb").exists()
+    assert not (folder.parent / "out" / "01_toy.ipynb").exists()
+
+
+def test_an_untyped_parameter_is_refused(folder):
+    (folder / "01_toy.md").write_text(HEADER + BODY.replace("n: int = 2", "n = 2"))
+    with pytest.raises(InputError, match="not of the form"):
+        notebooks.parameters("01_toy", folder=folder)
+
+
+def test_the_command_line_runs_and_explains(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    runner = CliRunner()
+    shown = runner.invoke(main, ["params", "01_toy"])
+    assert "n: int = 2\n    how many" in shown.output
+    ran = runner.invoke(main, ["run", "01_toy", "-p", "n", "5"])
+    assert ran.exit_code == 0, ran.output
+    assert printed(folder.parent / "_build/runs/01_toy.ipynb").startswith("50 ")
+    wrong = runner.invoke(main, ["run", "01_toy", "-p", "m", "5"])
+    assert wrong.exit_code == 1 and "no parameter 'm'" in wrong.output
+
+
+def test_env_lists_every_package():
+    shown = CliRunner().invoke(main, ["env"])
+    assert "OK   numpy" in shown.output
+    assert "sctop" not in shown.output
+
+
+def test_module_files_follow_imports(tmp_path):
+    from sclin.dependencies import code_cells, module_files
+
+    package = tmp_path / "sclin"
+    (package / "benchmarks").mkdir(parents=True)
+    (package / "datasets").mkdir()
+    files = {
+        "__init__.py": "",
+        "a.py": "from sclin.b import f\n",
+        "b.py": "def f():\n    from sclin import c\n",
+        "c.py": "",
+        "benchmarks/__init__.py": "",
+        "benchmarks/x.py": "import sclin.a",
+        "benchmarks/y.py": "",
+        "datasets/__init__.py": "",
+        "datasets/fetch.py": "",
+        "datasets/catalogue.yml": "",
+    }
+    for name, text in files.items():
+        (package / name).write_text(text)
+    text = textwrap.dedent(
+        """
+        ```{code-cell} ipython3
+        :tags: [x]
+        from sclin import datasets
+        from sclin.benchmarks import x
+        ```
+        ```{code-cell} ipython3
+        ---
+        mystnb:
+          figure:
+            caption: None, see sclin.c
+        ---
+        %matplotlib inline
+        1
+        ```
+        """
+    )
+    got = {str(f.relative_to(package)) for f in module_files(code_cells(text), package)}
+    assert got == {
+        "a.py",
+        "b.py",
+        "benchmarks/x.py",
+        "datasets/__init__.py",
+        "datasets/fetch.py",
+        "datasets/catalogue.yml",
+    }
