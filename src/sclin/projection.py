@@ -1,0 +1,434 @@
+"""Class averages as a basis, and the projection of cells on it.
+
+The columns of the basis are not orthogonal: related classes share most of their genes.
+A cell's coefficients are therefore those of least squares, which take the overlap into account.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+from scipy.special import ndtri
+from scipy.stats import rankdata
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from sclin.errors import InputError, nearest
+from sclin.normalization import RankMatrix, _is_anndata, _two_parts, _validated, rank_normalize
+
+__all__ = ["CentroidProjection", "align_genes", "match_genes"]
+
+_ORDERS = ("average_then_rank", "rank_then_average")
+
+
+class CentroidProjection(ClassifierMixin, BaseEstimator):
+    r"""Classify cells by their coefficients on a basis of class averages.
+
+    With the basis :math:`B` (genes x classes, columns of unit length), the coefficients of a cell
+    :math:`x` are :math:`(B^\top B)^{-1} B^\top x`. The class with the largest one is the label.
+
+    Parameters
+    ----------
+    order
+        How a class becomes one column. ``"average_then_rank"``: divide each cell by its total,
+        average over the class, rank the average (no log; all in ``float64``).
+        ``"rank_then_average"``: average the rank scores of the cells.
+    rank
+        True: the input holds counts, and cells are ranked here.
+        False: the input is used as it is, each cell scaled to unit length.
+    threshold
+        Cells whose largest coefficient is below it are labelled ``"unspecified"``.
+        None labels every cell.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+        Class labels, sorted.
+    basis_ : ndarray
+        Class basis in ``float64``, shape (genes, classes).
+    projector_ : ndarray
+        Pseudo-inverse of the basis, shape (classes, genes).
+    rank_ : int
+        Number of independent columns of the basis. When it is below the number of classes, a
+        warning is given and the coefficients are those of smallest length: equal classes share
+        their coefficient.
+    genes_ : Index or None
+        Gene names, when they were given.
+    class_counts_ : ndarray
+        Cells behind each column.
+
+    References
+    ----------
+    .. [1] Yampolskaya et al., "scTOP: physics-inspired order parameters for cellular
+       identification and visualization", Development 150 (2023).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> counts = np.array([[9, 1, 0, 0], [8, 2, 0, 1], [0, 0, 7, 3], [1, 0, 9, 2]])
+    >>> model = CentroidProjection().fit(counts, ["a", "a", "b", "b"])
+    >>> model.predict(np.array([[5, 2, 0, 0]]))
+    array(['a'], dtype='<U1')
+    """
+
+    def __init__(
+        self,
+        *,
+        order: str = "average_then_rank",
+        rank: bool = True,
+        threshold: float | None = None,
+    ):
+        self.order = order
+        self.rank = rank
+        self.threshold = threshold
+
+    def fit(self, X: Any, y: ArrayLike, genes: ArrayLike | None = None) -> CentroidProjection:
+        """Build the class basis.
+
+        Parameters
+        ----------
+        X
+            Cells x genes: counts, or any representation when ``rank=False``. A RankMatrix
+            holds ranked cells already: use it with ``order="rank_then_average"``.
+        y
+            Class of each cell, shape (cells,).
+        genes
+            Gene names, shape (genes,). Taken from ``X`` when it is an AnnData.
+
+        Returns
+        -------
+        CentroidProjection
+            The fitted classifier.
+
+        Raises
+        ------
+        InputError
+            An option or label cannot be used, there are fewer than two classes, gene names
+            repeat, or counts are negative.
+
+        Warns
+        -----
+        UserWarning
+            The class averages are not independent.
+        """
+        if self.order not in _ORDERS:
+            raise InputError(
+                f"order={self.order!r} is not known. Use one of {_ORDERS}."
+                + nearest(str(self.order), _ORDERS)
+            )
+        genes = X.var_names if genes is None and _is_anndata(X) else genes
+        X = self._cells(X, reset=True)
+        codes = self._set_classes(y, X.shape[0])
+        self.genes_ = None if genes is None else _unique_names(genes, "The basis")
+        if self.genes_ is not None and len(self.genes_) != X.shape[1]:
+            raise InputError(
+                f"{len(self.genes_)} gene names were given for {X.shape[1]} genes. "
+                "Give one name per column."
+            )
+        basis = self._averages(X, codes).T
+        lengths = np.linalg.norm(basis, axis=0)
+        self.basis_ = basis / np.where(lengths > 0, lengths, 1.0)
+        self.projector_ = np.linalg.pinv(self.basis_)
+        self.rank_ = int(np.linalg.matrix_rank(self.basis_))
+        if self.rank_ < len(self.classes_):
+            self._warn_dependent()
+        return self
+
+    def coefficients(self, X: Any, genes: ArrayLike | None = None) -> np.ndarray:
+        """Compute the coefficients of cells on the class basis.
+
+        Parameters
+        ----------
+        X
+            Cells x genes, as in :meth:`fit`.
+        genes
+            Gene names of ``X``. The same names in another order are put in order; other names
+            are an error.
+
+        Returns
+        -------
+        ndarray
+            Cells x classes, in ``float64``. The largest decides the label.
+        """
+        check_is_fitted(self)
+        Z = self._scores(self._cells(X, genes, reset=False))
+        return np.asarray(Z @ self.projector_.T, dtype=np.float64)
+
+    def decision_function(self, X: Any, genes: ArrayLike | None = None) -> np.ndarray:
+        """Compute the coefficients in the form that scikit-learn's scorers read.
+
+        Parameters
+        ----------
+        X
+            Cells x genes, as in :meth:`fit`.
+        genes
+            Gene names of ``X``; see :meth:`coefficients`.
+
+        Returns
+        -------
+        ndarray
+            The coefficients, cells x classes. With two classes: second minus first, shape
+            (cells,).
+        """
+        coefficients = self.coefficients(X, genes)
+        if len(self.classes_) == 2:
+            return coefficients[:, 1] - coefficients[:, 0]
+        return coefficients
+
+    def predict(self, X: Any, genes: ArrayLike | None = None) -> np.ndarray:
+        """Label cells with the class of the largest coefficient.
+
+        Parameters
+        ----------
+        X
+            Cells x genes, as in :meth:`fit`.
+        genes
+            Gene names of ``X``; see :meth:`coefficients`.
+
+        Returns
+        -------
+        ndarray
+            One label per cell; ``"unspecified"`` below the threshold.
+        """
+        coefficients = self.coefficients(X, genes)
+        labels = self.classes_[coefficients.argmax(axis=1)]
+        if self.threshold is None:
+            return labels
+        labels = labels.astype(object)
+        labels[coefficients.max(axis=1) < self.threshold] = "unspecified"
+        return labels
+
+    def contributions(self, X: Any, label: Any, genes: ArrayLike | None = None) -> pd.Series:
+        """Split the mean coefficient of cells on one class into a part per gene.
+
+        Parameters
+        ----------
+        X
+            Cells x genes, as in :meth:`fit`; give one cell to explain one cell.
+        label
+            The class.
+        genes
+            Gene names of ``X``; see :meth:`coefficients`.
+
+        Returns
+        -------
+        Series
+            One number per gene, in the order of the basis. They sum to the mean coefficient.
+
+        Raises
+        ------
+        InputError
+            The class is not in the basis.
+        """
+        check_is_fitted(self)
+        if label not in self.classes_:
+            known = [str(name) for name in self.classes_]
+            raise InputError(
+                f"The basis has no class {label!r}; it has {known}." + nearest(str(label), known)
+            )
+        Z = self._scores(self._cells(X, genes, reset=False))
+        weights = self.projector_[np.flatnonzero(self.classes_ == label)[0]]
+        mean = np.asarray(Z.mean(axis=0)).ravel()
+        return pd.Series(mean * weights, index=self.genes_, name=str(label))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.positive_only = self.rank
+        # A basis of class averages is not made for the two-gene toys of the estimator checks.
+        tags.classifier_tags.poor_score = True
+        return tags
+
+    def _cells(self, X: Any, genes: ArrayLike | None = None, *, reset: bool) -> Any:
+        """Check cells; put genes that come with names in the order of the basis."""
+        if genes is None and _is_anndata(X) and not reset and self.genes_ is not None:
+            genes = X.var_names
+        if _is_anndata(X):
+            X = X.X
+        if genes is not None and not reset:
+            X = X[:, self._gene_order(genes)]
+        X = _validated(self, X, reset=reset)
+        if isinstance(X, RankMatrix):
+            if self.rank and self.order == "average_then_rank" and reset:
+                raise InputError(
+                    "order='average_then_rank' averages counts, and ranked cells (a RankMatrix) "
+                    "were given. Give counts, or use order='rank_then_average'."
+                )
+            return X
+        values = X.data if sp.issparse(X) else X
+        if self.rank and values.size and values.min() < 0:
+            raise InputError(
+                "Negative values in data passed to CentroidProjection: "
+                f"the smallest is {values.min():g}. "
+                "Give counts, or use rank=False for other representations."
+            )
+        return X
+
+    def _gene_order(self, genes: ArrayLike) -> np.ndarray:
+        if self.genes_ is None:
+            raise InputError(
+                "The basis has no gene names to compare with. Give `genes` to fit as well."
+            )
+        names = _unique_names(genes, "The query")
+        order = names.get_indexer(self.genes_)
+        if (order < 0).any() or len(names) != len(self.genes_):
+            shared = int((order >= 0).sum())
+            raise InputError(
+                f"Basis and query do not have the same genes: {len(self.genes_)} and {len(names)}, "
+                f"{shared} shared. Cut both to the shared genes first (align_genes), then fit: "
+                "ranks depend on which genes are ranked."
+            )
+        return order
+
+    def _set_classes(self, y: ArrayLike, n_cells: int) -> np.ndarray:
+        labels = np.asarray(y)
+        if y is None or labels.ndim == 0:
+            raise InputError("requires y to be passed, but the target y is None: give the classes.")
+        if labels.ndim == 2 and labels.shape[1] == 1:
+            labels = column_or_1d(labels, warn=True)
+        if labels.shape != (n_cells,):
+            raise InputError(
+                f"y has shape {labels.shape} for {n_cells} cells. Give one label each."
+            )
+        if pd.isna(labels).any():
+            raise InputError(
+                f"{int(pd.isna(labels).sum())} cells have no label (NaN or None in y). "
+                "Drop them, or give them a class of their own."
+            )
+        try:
+            check_classification_targets(labels)
+        except ValueError as error:
+            raise InputError(f"{error} Give class labels, not measurements.") from error
+        self.classes_, codes, self.class_counts_ = np.unique(
+            labels, return_inverse=True, return_counts=True
+        )
+        if len(self.classes_) < 2:
+            raise InputError(
+                f"Only one class was found in y ({self.classes_[0]!r}). "
+                "A classifier needs at least two classes."
+            )
+        return codes
+
+    def _averages(self, X: Any, codes: np.ndarray) -> np.ndarray:
+        """Average each class, shape (classes, genes)."""
+        members = np.zeros((len(codes), len(self.classes_)))
+        members[np.arange(len(codes)), codes] = 1.0 / self.class_counts_[codes]
+        if self.rank and self.order == "average_then_rank":
+            # float64 throughout: weak genes of an average would tie in float32.
+            depth = np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
+            members /= np.where(depth > 0, depth, 1.0)[:, None]
+            return _rank_exact(_cross(X, members).T)
+        Z = self._scores(X)
+        return np.asarray(_cross(Z, members).T, dtype=np.float64)
+
+    def _scores(self, X: Any) -> Any:
+        """Return the cells as they are projected."""
+        if isinstance(X, RankMatrix):
+            return X
+        if self.rank:
+            return rank_normalize(X)
+        square = X.multiply(X) if sp.issparse(X) else X.astype(np.float64) ** 2
+        lengths = np.sqrt(np.asarray(square.sum(axis=1, dtype=np.float64)).ravel())
+        scale = 1.0 / np.where(lengths > 0, lengths, 1.0)
+        return sp.diags(scale) @ X if sp.issparse(X) else X * scale[:, None]
+
+    def _warn_dependent(self) -> None:
+        cosine = self.basis_.T @ self.basis_
+        np.fill_diagonal(cosine, -np.inf)
+        first, second = np.unravel_index(cosine.argmax(), cosine.shape)
+        warnings.warn(
+            f"The {len(self.classes_)} class averages span only {self.rank_} dimensions; the "
+            f"closest pair is {self.classes_[first]!r} and {self.classes_[second]!r} "
+            f"(cosine {cosine[first, second]:.4f}). Coefficients of smallest length are used. "
+            "Merge classes that cannot be told apart, or use more genes.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def match_genes(basis: ArrayLike, query: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Find the genes that two data sets share, by name.
+
+    Parameters
+    ----------
+    basis, query
+        Gene names, each without repeats.
+
+    Returns
+    -------
+    in_basis, in_query : ndarray of int
+        Positions of the shared genes, in the order of the basis.
+
+    Raises
+    ------
+    InputError
+        Names repeat, or no gene is shared.
+
+    Examples
+    --------
+    >>> match_genes(["INS", "GCG", "SST"], ["SST", "PPY", "INS"])
+    (array([0, 2]), array([2, 0]))
+    """
+    first, second = _unique_names(basis, "The basis"), _unique_names(query, "The query")
+    place = second.get_indexer(first)
+    if not (place >= 0).any():
+        raise InputError(
+            f"No genes are shared: the basis has names like {first[:3].tolist()}, the query like "
+            f"{second[:3].tolist()}. Use one kind of gene name, or map orthologs first."
+        )
+    shared = np.flatnonzero(place >= 0)
+    return shared, place[shared]
+
+
+def align_genes(basis: Any, query: Any) -> tuple[Any, Any]:
+    """Cut two AnnData to their shared genes, in one order.
+
+    Do this before ranking: a rank depends on which other genes are ranked.
+
+    Parameters
+    ----------
+    basis, query
+        AnnData whose ``var_names`` are of one kind.
+
+    Returns
+    -------
+    basis, query : AnnData
+        Copies with equal ``var_names``, in the order of the basis.
+
+    Raises
+    ------
+    InputError
+        Names repeat, or no gene is shared.
+    """
+    first, second = match_genes(basis.var_names, query.var_names)
+    return basis[:, first].copy(), query[:, second].copy()
+
+
+def _rank_exact(X: np.ndarray) -> np.ndarray:
+    """Rank a few dense rows and keep float64."""
+    scores = ndtri(rankdata(X, axis=1) / (X.shape[1] + 1))
+    lengths = np.linalg.norm(scores, axis=1, keepdims=True)
+    return scores / np.where(lengths > 0, lengths, 1.0)
+
+
+def _cross(X: Any, members: np.ndarray) -> np.ndarray:
+    """Return ``X.T @ members`` in float64."""
+    X = _two_parts(X)
+    return X.T_dot(members) if isinstance(X, RankMatrix) else X.T @ members
+
+
+def _unique_names(genes: ArrayLike, whose: str) -> pd.Index:
+    names = pd.Index(np.asarray(genes))
+    if names.has_duplicates:
+        repeated = names[names.duplicated()].unique()
+        raise InputError(
+            f"{whose} has {len(repeated)} gene name(s) more than once, such as "
+            f"{repeated[:3].tolist()}. Make names unique or sum these genes first."
+        )
+    return names
