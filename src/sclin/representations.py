@@ -465,7 +465,7 @@ def head(name: str, *, of: str = "", **options: Any) -> Any:
     """
     factories: dict[str, Callable[..., Any]] = {
         "projection": lambda **o: CentroidProjection(
-            **{"transform": "rank" if of in ("rank", "counts") else None, **o}
+            **{"rank": of in ("rank", "counts"), **o}
         ),
         "logistic": LogisticHead,
         "knn": KNNHead,
