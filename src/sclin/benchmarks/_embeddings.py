@@ -41,7 +41,7 @@ def embeddings(
     else:
         from sclin.representations import representation
 
-        found = {name: representation(name).fit_transform(adata) for name in representations}
+        found = {name: representation(name).fit(adata).transform(adata) for name in representations}
     if not found:
         raise InputError("No representation was given; name at least one, such as 'rank_pca'.")
     arrays = {}

@@ -1,4 +1,4 @@
-"""Trajectory: does a representation put cells in the order in which they were made?
+"""Trajectory: how well a representation puts cells in the order in which they were made.
 
 ``as_published`` compares the diffusion pseudotime of a representation with that of PCA on the same
 cells, from one root, and keeps the padding of the neighbourhood overlap.
