@@ -683,7 +683,7 @@ def regulation(
     moved = np.zeros(n_genes)
     moved[rng.choice(np.arange(n_tfs, n_genes), n_genes // 10, replace=False)] = 1.0
     base = _baseline(rng, n_genes, 1.6)
-    base[0, :n_tfs] = base.mean() + rng.uniform(0.0, 1.0, n_tfs)
+    base[0, :n_tfs] = base.mean() + rng.uniform(-2.0, 0.5, n_tfs)
     design = np.hstack([np.ones((n_cells, 1)), _one_hot(donor, n_donors), activity, cycle[:, None]])
     effects = np.vstack(
         [base, rng.normal(0, 0.2, (n_donors, n_genes)), own + 1.2 * weights, moved * 1.0]
