@@ -1,0 +1,520 @@
+"""Gene selection, scaling, principal components and logistic regression on sparse cells.
+
+Every step works through the sparse part and the offset of a
+:class:`~sclin.normalization.RankMatrix`; no dense cells x genes matrix is formed.
+CSR matrices and plain arrays are accepted as well.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+from scipy.stats import f as f_distribution
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.feature_selection import SelectorMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from sclin.errors import InputError
+from sclin.normalization import RankMatrix, RankNormalizer, _two_parts, _validated
+
+__all__ = ["AnovaSelector", "ImplicitPCA", "linear_pipeline"]
+
+_BLOCK = 64  # columns added to the Krylov basis in one step
+_ROWS = 256  # cells or genes made dense at once by the exact solver
+
+
+class AnovaSelector(SelectorMixin, BaseEstimator):
+    """Keep the genes with the largest ANOVA F between classes.
+
+    Equal to ``SelectKBest(f_classif, k=k)`` on the dense matrix, ties included.
+
+    Parameters
+    ----------
+    k
+        Number of genes to keep. With fewer genes than that, all are kept.
+
+    Attributes
+    ----------
+    scores_ : ndarray
+        F of each gene; NaN where a gene is constant. Shape (genes,).
+    pvalues_ : ndarray
+        p value of each F.
+    k_ : int
+        Number of genes kept.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[0.0, 1.0], [0.1, 5.0], [3.0, 1.1], [3.2, 4.8]])
+    >>> AnovaSelector(k=1).fit(X, ["a", "a", "b", "b"]).get_support()
+    array([ True, False])
+    """
+
+    def __init__(self, *, k: int = 20_000):
+        self.k = k
+
+    def fit(self, X: Any, y: ArrayLike) -> AnovaSelector:
+        """Compute F for each gene.
+
+        Parameters
+        ----------
+        X
+            Cells x genes: RankMatrix, CSR or array.
+        y
+            Class of each cell, shape (cells,).
+
+        Returns
+        -------
+        AnovaSelector
+            The fitted selector.
+
+        Raises
+        ------
+        InputError
+            ``k`` is not a positive number, labels do not fit, or there are not two classes.
+        """
+        if not isinstance(self.k, int | np.integer) or self.k < 1:
+            raise InputError(f"k={self.k!r} genes cannot be kept. Give a whole number from 1 on.")
+        X = _validated(self, X, reset=True)
+        codes, n_classes = _classes(y, X.shape[0])
+        sums, squares = _group_sums(X, codes, n_classes)
+        counts = np.bincount(codes)[:, None]
+        n_cells = X.shape[0]
+        between_raw = (sums**2 / counts).sum(axis=0)
+        total = sums.sum(axis=0)
+        between = np.maximum(between_raw - total**2 / n_cells, 0.0)
+        within = np.maximum(squares - between_raw, 0.0)
+        # What is left of a constant gene is rounding, and must not look like a difference.
+        constant = squares - total**2 / n_cells <= 1e-14 * squares
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scores = (between / (n_classes - 1)) / (within / (n_cells - n_classes))
+        scores[constant] = np.nan
+        self.scores_ = scores
+        self.pvalues_ = f_distribution.sf(scores, n_classes - 1, n_cells - n_classes)
+        self.k_ = min(int(self.k), X.shape[1])
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Keep the selected genes.
+
+        Parameters
+        ----------
+        X
+            Cells x genes, of the kind given to :meth:`fit`.
+
+        Returns
+        -------
+        RankMatrix, CSR matrix or ndarray
+            Cells x ``k_``. Scores keep the unit length that they had over all genes.
+        """
+        check_is_fitted(self)
+        X = _validated(self, X, reset=False)
+        return X if self.k_ == X.shape[1] else X[:, self.get_support(indices=True)]
+
+    def _get_support_mask(self) -> np.ndarray:
+        check_is_fitted(self)
+        scores = np.where(np.isnan(self.scores_), -np.inf, self.scores_)
+        mask = np.zeros(scores.size, dtype=bool)
+        mask[np.argsort(scores, kind="stable")[-self.k_ :]] = True
+        return mask
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.required = True
+        return tags
+
+
+class ImplicitPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Standardise genes and project on principal components, without a dense matrix.
+
+    Equal to ``StandardScaler`` followed by ``PCA`` on the dense matrix, signs included.
+
+    Parameters
+    ----------
+    n_components
+        Number of components. At most cells - 1 and genes: with more, a warning is given and
+        ``n_components_`` holds what was done.
+    whiten
+        Scale components to unit variance.
+    scale
+        Divide genes by their standard deviation first. Constant genes are only centred.
+    seed
+        Seed of the starting block of the iterative solver.
+
+    Attributes
+    ----------
+    components_ : ndarray
+        Principal axes, shape (n_components_, genes).
+    explained_variance_, explained_variance_ratio_, singular_values_ : ndarray
+        As in :class:`sklearn.decomposition.PCA`.
+    mean_, scale_ : ndarray
+        Centre and divisor of each gene.
+    n_components_ : int
+        Number of components found.
+    solver_ : str
+        ``"exact"`` or ``"krylov"``.
+
+    Notes
+    -----
+    Small problems are solved exactly, from the ``float64`` cross products of the shorter side,
+    made in blocks. Others use block Krylov iteration [1]_ with full orthogonalisation:
+    blocks of 64 columns, a basis of twice the components and 128 more.
+    Leading components agree with the exact ones to many digits. The last ones lie in the flat
+    end of the spectrum; there only the space they span is meaningful, and the variance captured
+    stays within about one part in a thousand (measured in the tests).
+
+    References
+    ----------
+    .. [1] Musco and Musco, "Randomized block Krylov methods for stronger and faster approximate
+       singular value decomposition", NeurIPS (2015).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(30, 5))
+    >>> ImplicitPCA(n_components=2, whiten=True).fit_transform(X).shape
+    (30, 2)
+    """
+
+    def __init__(
+        self, *, n_components: int = 50, whiten: bool = False, scale: bool = True, seed: int = 0
+    ):
+        self.n_components = n_components
+        self.whiten = whiten
+        self.scale = scale
+        self.seed = seed
+
+    def fit(self, X: Any, y: Any = None) -> ImplicitPCA:
+        """Find the components.
+
+        Parameters
+        ----------
+        X
+            Cells x genes: RankMatrix, CSR or array.
+        y
+            Ignored.
+
+        Returns
+        -------
+        ImplicitPCA
+            The fitted transformer.
+
+        Raises
+        ------
+        InputError
+            ``n_components`` is not a positive number, or there are fewer than two cells.
+
+        Warns
+        -----
+        UserWarning
+            Fewer components exist than were asked for.
+        """
+        wanted = self.n_components
+        if not isinstance(wanted, int | np.integer) or wanted < 1:
+            raise InputError(
+                f"n_components={wanted!r} cannot be found. Give a whole number from 1 on."
+            )
+        X = _validated(self, X, reset=True, ensure_min_samples=2)
+        n_cells, n_genes = X.shape
+        if n_cells < 2:
+            raise InputError(f"Found array with {n_cells} sample(s): components need two cells.")
+        self.n_components_ = min(int(wanted), n_cells - 1, n_genes)
+        if self.n_components_ < wanted:
+            warnings.warn(
+                f"{wanted} components were asked for; {n_cells} cells and {n_genes} genes have "
+                f"{self.n_components_}. Lower n_components to silence this.",
+                UserWarning,
+                stacklevel=2,
+            )
+        self.mean_, variance = _moments(X)
+        constant = _is_constant(variance, self.mean_, n_cells)
+        self.scale_ = np.ones(n_genes)
+        if self.scale:
+            self.scale_[~constant] = np.sqrt(variance[~constant])
+        variance[constant] = 0.0
+        A = _Standardized(X, self.mean_, self.scale_)
+        width = min(2 * self.n_components_ + 2 * _BLOCK, n_cells, n_genes)
+        self.solver_ = "exact" if 0.8 * min(n_cells, n_genes) <= width else "krylov"
+        found = None
+        if self.solver_ == "krylov":
+            found = _krylov(A, self.n_components_, width, self.seed)
+        if found is None:
+            self.solver_ = "exact"
+            found = _exact(A, self.n_components_)
+        self.components_, squared = found
+        self._fix_signs()
+        self.singular_values_ = np.sqrt(squared)
+        self.explained_variance_ = squared / (n_cells - 1)
+        total = float((variance / self.scale_**2).sum()) * n_cells / (n_cells - 1)
+        self.explained_variance_ratio_ = self.explained_variance_ / (total if total > 0 else 1.0)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Compute the component scores of cells.
+
+        Parameters
+        ----------
+        X
+            Cells x genes, with the genes seen by :meth:`fit`.
+
+        Returns
+        -------
+        ndarray
+            Cells x components, in ``float64``.
+        """
+        check_is_fitted(self)
+        X = _validated(self, X, reset=False)
+        axes = self.components_.T
+        if self.whiten:
+            spread = np.sqrt(self.explained_variance_)
+            axes = axes / np.maximum(spread, np.finfo(np.float64).eps)
+        return _Standardized(X, self.mean_, self.scale_).dot(axes)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_
+
+    def _fix_signs(self) -> None:
+        """Make the largest loading of each component positive, as scikit-learn does."""
+        largest = np.abs(self.components_).argmax(axis=1)
+        signs = np.sign(self.components_[np.arange(self.n_components_), largest])
+        self.components_ *= np.where(signs == 0, 1.0, signs)[:, None]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64"]
+        return tags
+
+
+def linear_pipeline(
+    *,
+    rank: bool = True,
+    n_genes: int = 20_000,
+    n_components: int = 220,
+    whiten: bool = True,
+    C: float = 1.0,
+    max_iter: int = 1000,
+    seed: int = 0,
+) -> Pipeline:
+    """Build the linear model: rank, select genes, scale, reduce, classify.
+
+    Parameters
+    ----------
+    rank
+        Rank the cells first. False for a matrix that is a representation already.
+    n_genes
+        Genes kept by :class:`AnovaSelector`.
+    n_components
+        Components kept by :class:`ImplicitPCA`.
+    whiten
+        Scale components to unit variance.
+    C
+        Inverse strength of the L2 penalty of the logistic regression.
+    max_iter
+        Largest number of steps of its solver.
+    seed
+        Seed of the components.
+
+    Returns
+    -------
+    Pipeline
+        Steps ``rank`` (if asked for), ``anova``, ``pca`` and ``logistic``. Everything is fitted
+        in ``fit``, so cross-validation never sees test cells.
+
+    References
+    ----------
+    .. [1] Souza and Mehta, arXiv 2602.16696 (2026).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> counts = rng.poisson(np.repeat([[1, 5], [5, 1]], 20, axis=0).repeat(10, axis=1))
+    >>> model = linear_pipeline(n_components=5).fit(counts, np.repeat(["a", "b"], 20))
+    >>> list(model.named_steps)
+    ['rank', 'anova', 'pca', 'logistic']
+    """
+    steps: list[tuple[str, BaseEstimator]] = [
+        ("anova", AnovaSelector(k=n_genes)),
+        ("pca", ImplicitPCA(n_components=n_components, whiten=whiten, seed=seed)),
+        ("logistic", LogisticRegression(C=C, class_weight="balanced", max_iter=max_iter)),
+    ]
+    return Pipeline([("rank", RankNormalizer()), *steps] if rank else steps)
+
+
+# --- statistics of genes -----------------------------------------------------------------------
+
+
+def _classes(y: Any, n_cells: int) -> tuple[np.ndarray, int]:
+    if y is None:
+        raise InputError("requires y to be passed, but the target y is None: give the classes.")
+    labels = column_or_1d(y, warn=True)
+    if labels.shape[0] != n_cells:
+        raise InputError(f"y has {labels.shape[0]} labels for {n_cells} cells. Give one each.")
+    try:
+        check_classification_targets(labels)
+    except ValueError as error:
+        raise InputError(f"{error} Give class labels, not measurements.") from error
+    names, codes = np.unique(labels, return_inverse=True)
+    if len(names) < 2 or len(names) >= n_cells:
+        raise InputError(
+            f"ANOVA compares classes: {len(names)} class(es) were found among {n_cells} cells. "
+            "It needs at least two classes, and more cells than classes."
+        )
+    return codes, len(names)
+
+
+def _group_sums(X: Any, codes: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sums by group and sums of squares, about a centre that keeps rounding small."""
+    X = _two_parts(X)
+    if isinstance(X, RankMatrix):
+        sums, squares, _ = X.group_sums(codes, n_groups)
+        return sums, squares
+    centred = X - X.mean(axis=0, dtype=np.float64)
+    members = sp.csr_matrix((np.ones(len(codes)), (codes, np.arange(len(codes)))))
+    return members @ centred, np.einsum("ij,ij->j", centred, centred)
+
+
+def _moments(X: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and population variance of each gene."""
+    X = _two_parts(X)
+    if isinstance(X, RankMatrix):
+        return X._moments(0)
+    return X.mean(axis=0, dtype=np.float64), X.var(axis=0, dtype=np.float64)
+
+
+def _is_constant(variance: np.ndarray, mean: np.ndarray, n_cells: int) -> np.ndarray:
+    """Tell which variances are no more than rounding (the bound of scikit-learn's scaler)."""
+    eps = np.finfo(np.float64).eps
+    return variance <= n_cells * eps * variance + (n_cells * mean * eps) ** 2
+
+
+# --- the standardised matrix -------------------------------------------------------------------
+
+
+class _Standardized:
+    """``(X - mean) / scale``, used through products only."""
+
+    def __init__(self, X: Any, mean: np.ndarray, scale: np.ndarray):
+        X = _two_parts(X)
+        if isinstance(X, RankMatrix):
+            # Offsets about their own mean: the two corrections below then stay small.
+            centre = float(X.offset.mean())
+            X, mean = RankMatrix(X.sparse, X.offset - centre), mean - centre
+        elif X.dtype.kind != "f":
+            X = X.astype(np.float64)
+        self.X, self.mean, self.scale = X, mean, scale
+        self.shape, self.dtype = X.shape, X.dtype
+
+    def dot(self, B: np.ndarray) -> np.ndarray:
+        """Return the product with B (genes x k)."""
+        scaled = B / self.scale[:, None]
+        out = self.X @ scaled.astype(B.dtype, copy=False)
+        out -= (self.mean @ scaled).astype(out.dtype, copy=False)
+        return out
+
+    def T_dot(self, A: np.ndarray) -> np.ndarray:
+        """Return the product of the transpose with A (cells x k)."""
+        out = self.X.T_dot(A) if isinstance(self.X, RankMatrix) else self.X.T @ A
+        out -= np.outer(self.mean, A.sum(axis=0, dtype=np.float64))
+        out /= self.scale[:, None]
+        return out
+
+    def cells(self, block: slice) -> np.ndarray:
+        """Return some cells, dense in float64."""
+        X = self.X[block]
+        dense = X.toarray() if isinstance(X, RankMatrix) else X
+        return (dense - self.mean) / self.scale
+
+    def gene_blocks(self) -> Any:
+        """Yield all cells for some genes at a time, dense in float64."""
+        n_genes = self.shape[1]
+        by_gene = self.X.sparse.tocsc() if isinstance(self.X, RankMatrix) else self.X
+        for start in range(0, n_genes, _ROWS):
+            part = slice(start, start + _ROWS)
+            dense = by_gene[:, part]
+            if isinstance(self.X, RankMatrix):
+                dense = dense.toarray() + self.X.offset[:, None]
+            yield part, (dense - self.mean[part]) / self.scale[part]
+
+
+def _exact(A: _Standardized, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Components and squared singular values, from cross products of the shorter side."""
+    n_cells, n_genes = A.shape
+    if n_genes <= n_cells:
+        cross = np.zeros((n_genes, n_genes))
+        for start in range(0, n_cells, _ROWS):
+            block = A.cells(slice(start, start + _ROWS))
+            cross += block.T @ block
+        squared, vectors = np.linalg.eigh(cross)
+        return vectors[:, ::-1][:, :k].T.copy(), np.maximum(squared[::-1][:k], 0.0)
+    cross = np.zeros((n_cells, n_cells))
+    for _, block in A.gene_blocks():
+        cross += block @ block.T
+    squared, vectors = np.linalg.eigh(cross)
+    squared, vectors = squared[::-1][:k], vectors[:, ::-1][:, :k]
+    real = squared > squared[0] * np.finfo(np.float64).eps * n_cells
+    squared = np.where(real, squared, 0.0)
+    axes = np.empty((n_genes, k))
+    for part, block in A.gene_blocks():
+        axes[part] = block.T @ vectors
+    axes[:, real] /= np.sqrt(squared[real])
+    if not real.all():  # directions without variance: any that complete an orthonormal set
+        axes[:, ~real] = np.random.default_rng(0).normal(size=(n_genes, int((~real).sum())))
+        axes = np.linalg.qr(axes)[0]
+    return axes.T.copy(), squared
+
+
+def _krylov(
+    A: _Standardized, k: int, width: int, seed: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Leading components from a block Krylov space; None when the space is too small for k."""
+    n_cells, n_genes = A.shape
+    start = np.random.default_rng(seed).standard_normal((n_genes, min(_BLOCK, width)))
+    basis = np.empty((n_cells, 0), dtype=A.dtype)
+    images = np.empty((n_genes, width), dtype=A.dtype)
+    block = A.dot(start.astype(A.dtype))
+    while basis.shape[1] < width:
+        block = _orthonormal(block.astype(np.float64), basis)[:, : width - basis.shape[1]]
+        if block.shape[1] == 0:
+            break
+        block = block.astype(A.dtype)
+        filled = basis.shape[1]
+        basis = np.hstack([basis, block])
+        images[:, filled : basis.shape[1]] = A.T_dot(block)
+        if basis.shape[1] < width:
+            block = A.dot(images[:, filled : basis.shape[1]])
+    filled = basis.shape[1]
+    if filled < k:
+        return None
+    images = images[:, :filled]
+    cross = np.zeros((filled, filled))
+    for first in range(0, n_genes, 4096):
+        part = images[first : first + 4096].astype(np.float64)
+        cross += part.T @ part
+    squared, vectors = np.linalg.eigh(cross)
+    squared, vectors = squared[::-1][:k], vectors[:, ::-1][:, :k]
+    if squared[-1] <= squared[0] * 1e-10:
+        return None
+    axes = (images @ vectors.astype(A.dtype)).astype(np.float64)
+    return (axes / np.sqrt(squared)).T.copy(), squared
+
+
+def _orthonormal(block: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Orthonormal columns of `block` outside of `basis`; columns that add nothing are dropped."""
+    size = np.linalg.norm(block, axis=0).max()
+    for _ in range(2):
+        block = block - basis @ (basis.T @ block)
+        block, triangle = np.linalg.qr(block)
+        keep = np.abs(np.diag(triangle)) > 1e-5 * size
+        block, size = block[:, keep], 1.0
+    return block
