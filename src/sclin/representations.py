@@ -338,6 +338,7 @@ class LogisticHead(ClassifierMixin, BaseEstimator):
         """Fit on training cells."""
         if _is_wide(X):
             self.model_ = linear_pipeline(
+                rank=False,
                 n_genes=min(self.n_genes, X.shape[1]),
                 n_components=min(self.n_components, X.shape[0] - 1, X.shape[1]),
                 C=self.C,
