@@ -1,0 +1,803 @@
+"""Cell types: name the cells of a donor that was never seen.
+
+The published protocol splits cells at random and keeps types with 100 cells or more.
+The corrected one holds out whole donors, keeps one class list for all methods, and chooses what
+there is to choose inside the training part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+from scipy import sparse
+
+from sclin.benchmarks._cells import (
+    donor_values,
+    keep_classes,
+    open_many,
+    splits_for,
+)
+from sclin.errors import InputError
+from sclin.evaluation import (
+    Interval,
+    PairedTest,
+    calibration_curve,
+    classification_metrics,
+    leave_one_donor_out,
+    macro_f1_difference,
+    macro_f1_interval,
+    paired_test,
+    per_class_f1,
+    result,
+    results_table,
+    split_cells,
+)
+from sclin.linear import AnovaSelector, ImplicitPCA
+from sclin.normalization import rank_normalize
+from sclin.representations import Predictions, column, grid, head, log_normalize
+
+__all__ = [
+    "CellTypesOutcome",
+    "NestedChoice",
+    "compare",
+    "compare_datasets",
+    "gene_weights",
+    "nested_choice",
+    "run",
+    "split_effect",
+    "threshold_curve",
+]
+
+_TASK = "cell_types"
+_REPRESENTATIONS = ("lognorm", "hvg_pca", "rank", "rank_pca")
+_HEADS = ("logistic", "projection", "knn", "centroid")
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class CellTypesOutcome:
+    """What `run` found.
+
+    Attributes
+    ----------
+    results
+        The tidy results table.
+    predictions
+        `Predictions` by ``(dataset, representation, head)``; shuffled labels under the
+        representation name with ``" (shuffled labels)"``.
+    donors
+        Donor of each cell of the class list, by dataset; ``None`` where cells were split.
+    per_class
+        Precision, recall, F1 with a bootstrap interval over cells, and n of every class.
+    per_donor
+        Macro F1 of every donor (or fold) held out.
+    calibration
+        Confidence against accuracy, for heads that give probabilities.
+    left_out
+        Classes and cells that never entered, with the reason.
+    """
+
+    results: pd.DataFrame
+    predictions: dict[tuple[str, str, str], Predictions]
+    donors: dict[str, NDArray[Any] | None]
+    per_class: pd.DataFrame
+    per_donor: pd.DataFrame
+    calibration: pd.DataFrame
+    left_out: pd.DataFrame
+
+
+def _class_intervals(scores: pd.DataFrame, *, n_boot: int, seed: int) -> pd.DataFrame:
+    """Add the bootstrap interval over cells of each class's F1.
+
+    F1 rests on hits, misses and false alarms, so resampling cells is a multinomial draw of these.
+    """
+    rng = np.random.default_rng(seed)
+    hits = scores["recall"] * scores["n"]
+    called = np.divide(
+        hits, scores["precision"], out=np.zeros(len(scores)), where=scores["precision"] > 0
+    )
+    low, high = [], []
+    for tp, true, alarms in zip(hits, scores["n"], np.maximum(called - hits, 0), strict=True):
+        counts = np.rint([tp, true - tp, alarms]).astype(int)
+        if counts.sum() == 0:
+            low.append(np.nan)
+            high.append(np.nan)
+            continue
+        draw = rng.multinomial(counts.sum(), counts / counts.sum(), size=n_boot)
+        f1 = 2 * draw[:, 0] / np.maximum(draw @ [2, 1, 1], 1)
+        ends = np.quantile(f1, [0.025, 0.975])
+        low.append(ends[0])
+        high.append(ends[1])
+    return scores.assign(ci_low=low, ci_high=high)
+
+
+def run(
+    datasets: str | AnnData | Sequence[str | AnnData] = "baron_human",
+    *,
+    label: str = "cell_type",
+    donor: str | None = "donor",
+    protocol: str = "corrected",
+    representations: Sequence[str] | None = None,
+    heads: Sequence[str] | None = None,
+    controls: bool = True,
+    min_cells: int | None = None,
+    n_splits: int = 5,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> CellTypesOutcome:
+    """Classify cell types with every representation and head.
+
+    Parameters
+    ----------
+    datasets
+        One dataset or a list (tissues): a name, a path, ``"name:key=value"`` or an AnnData.
+    label
+        Column of ``obs`` with the cell type.
+    donor
+        Column of ``obs`` with the donor; ``None`` splits by cells; ``"auto"`` looks for one.
+        Not used by ``as_published``.
+    protocol
+        ``corrected`` holds out one donor at a time and pools the predictions.
+        ``as_published`` repeats random 80/20 splits of cells, keeps types with 100 cells, and
+        reports mean and standard deviation over the repeats.
+    representations, heads
+        Names. The defaults are all four of each (``rank`` with ``logistic`` and ``projection``
+        when ``as_published``).
+    controls
+        Add ``library_size``, ``random`` and the first pair with shuffled training labels.
+    min_cells
+        Smallest class; 20, or 100 when ``as_published``.
+    n_splits
+        Repeats when ``as_published``, folds of cells when there are no donors.
+    options
+        Options by representation or head, see `sclin.representations.grid`.
+    n_boot
+        Bootstrap resamples of every interval.
+    seed
+        Seed of splits, PCA and bootstrap.
+
+    Returns
+    -------
+    CellTypesOutcome
+
+    Raises
+    ------
+    InputError
+        When a column is missing, one donor or one class only, or gene names repeat.
+
+    References
+    ----------
+    Souza and Mehta, arXiv 2602.16696, 2026.
+    """
+    if protocol not in ("corrected", "as_published"):
+        raise InputError(f"protocol is {protocol!r}; give 'corrected' or 'as_published'.")
+    published = protocol == "as_published"
+    if representations is None:
+        representations = ("rank",) if published else _REPRESENTATIONS
+    if heads is None:
+        heads = ("logistic", "projection") if published else _HEADS
+    smallest = (100 if published else 20) if min_cells is None else min_cells
+    predictions: dict[tuple[str, str, str], Predictions] = {}
+    donors_of: dict[str, NDArray[Any] | None] = {}
+    rows: list[dict[str, Any]] = []
+    details: dict[str, list[pd.DataFrame]] = {"class": [], "donor": [], "calibration": []}
+    left_out: list[pd.DataFrame] = []
+    for dataset, cells in open_many(datasets).items():
+        adata, dropped = keep_classes(cells, label, min_cells=smallest)
+        left_out.append(dropped.assign(dataset=dataset))
+        y = column(adata, label).astype(str).to_numpy()
+        donors = None if published else donor_values(adata, donor)
+        donors_of[dataset] = donors
+        if published:
+            splits = split_cells(y, n_splits=n_splits, test_size=0.2, seed=seed)
+            split_name = f"{n_splits} random 80/20 splits of cells"
+        else:
+            splits, split_name = splits_for(y, donors, n_splits=n_splits, seed=seed)
+        common = {"splits": splits, "options": options, "seed": seed}
+        found = grid(adata, label, representations=representations, heads=heads, **common)
+        if controls:
+            found |= grid(
+                adata,
+                label,
+                representations=("library_size", "random"),
+                heads=("logistic",),
+                **common,
+            )
+            null = (representations[0], heads[0])
+            shuffled_run = grid(
+                adata,
+                label,
+                representations=null[:1],
+                heads=null[1:],
+                shuffle_labels=True,
+                **common,
+            )
+            found |= {(f"{null[0]} (shuffled labels)", null[1]): shuffled_run[null]}
+        note = f"{int(dropped['n_cells'].sum())} cells of {len(dropped)} classes left out"
+        for (name, kind), p in found.items():
+            predictions[dataset, name, kind] = p
+            where = {"dataset": dataset, "representation": name, "head": kind}
+            fields = where | {
+                "task": _TASK,
+                "protocol": protocol,
+                "split": split_name,
+                "seed": seed,
+                "note": note + (f"; {p.n_unseen} cells of unseen classes" if p.n_unseen else ""),
+            }
+            rows += _score_rows(p, donors, published, fields, n_boot=n_boot, seed=seed)
+            scores = _class_intervals(per_class_f1(p.y_true, p.y_pred), n_boot=n_boot, seed=seed)
+            details["class"].append(scores.reset_index().assign(**where))
+            rows += [
+                result(
+                    metric=f"f1[{s['class']}]",
+                    value=s["f1"],
+                    ci_low=s["ci_low"],
+                    ci_high=s["ci_high"],
+                    n=int(s["n"]),
+                    **fields,
+                )
+                for s in scores.reset_index().to_dict("records")
+            ]
+            details["donor"].append(
+                pd.DataFrame(
+                    [
+                        {"held_out": s, "n": int((p.split == s).sum())}
+                        | classification_metrics(p.y_true[p.split == s], p.y_pred[p.split == s])
+                        for s in dict.fromkeys(p.split)
+                    ]
+                ).assign(**where)
+            )
+            if p.proba is not None:
+                curve = calibration_curve(p.y_true, p.proba, p.classes)
+                details["calibration"].append(curve.assign(**where))
+                ece = curve.attrs["ece"]
+                rows.append(
+                    result(
+                        metric="ece", value=ece, n=p.y_true.size, higher_is_better=False, **fields
+                    )
+                )
+    tables = {
+        k: pd.concat(v, ignore_index=True) if v else pd.DataFrame() for k, v in details.items()
+    }
+    return CellTypesOutcome(
+        results=results_table(rows),
+        predictions=predictions,
+        donors=donors_of,
+        per_class=tables["class"],
+        per_donor=tables["donor"],
+        calibration=tables["calibration"],
+        left_out=pd.concat(left_out, ignore_index=True),
+    )
+
+
+def _score_rows(
+    p: Predictions,
+    donors: NDArray[Any] | None,
+    published: bool,
+    fields: Mapping[str, Any],
+    *,
+    n_boot: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Macro F1 with its interval, and its companions."""
+    if published:
+        # As the reference code: mean and sd over repeats whose training cells overlap.
+        folds = [
+            classification_metrics(p.y_true[p.split == s], p.y_pred[p.split == s])
+            for s in dict.fromkeys(p.split)
+        ]
+        rows = []
+        for metric in ("macro_f1", "accuracy", "balanced_accuracy"):
+            values = np.array([fold[metric] for fold in folds])
+            sd = float(values.std(ddof=1))
+            spread = Interval(
+                float(values.mean()), values.mean() - sd, values.mean() + sd, len(folds)
+            )
+            note = f"{fields['note']}; ends are the mean less and plus one sd over repeats"
+            rows.append(result(metric=metric, value=spread, **(dict(fields) | {"note": note})))
+        return rows
+    groups = None if donors is None else donors[p.cell]
+    interval = macro_f1_interval(p.y_true, p.y_pred, groups=groups, n_boot=n_boot, seed=seed)
+    scores = classification_metrics(p.y_true, p.y_pred, proba=p.proba, classes=list(p.classes))
+    names = [m for m in ("accuracy", "balanced_accuracy", "auroc") if m in scores]
+    return [
+        result(metric="macro_f1", value=interval, **fields),
+        *(result(metric=m, value=scores[m], n=p.y_true.size, **fields) for m in names),
+    ]
+
+
+def compare(
+    outcome: CellTypesOutcome,
+    dataset: str,
+    *,
+    reference: Pair = ("lognorm", "logistic"),
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compare every representation and head with one of them, on the same cells.
+
+    Parameters
+    ----------
+    outcome
+        What `run` returned.
+    dataset
+        One of its datasets.
+    reference
+        Representation and head to compare with.
+    n_boot, seed
+        Bootstrap resamples and seed.
+
+    Returns
+    -------
+    DataFrame
+        ``representation``, ``head``, ``value`` (macro F1 less that of the reference), ``ci_low``,
+        ``ci_high`` (bootstrap over donors and cells), ``p_value`` (sign flips of the donors'
+        differences; with n donors not below ``2 ** (1 - n)``), ``n`` cells and ``n_donors``.
+
+    Raises
+    ------
+    InputError
+        When the reference was not run.
+    """
+    pairs = {key[1:]: p for key, p in outcome.predictions.items() if key[0] == dataset}
+    if reference not in pairs:
+        raise InputError(f"{reference} was not run on {dataset!r}; there are {sorted(pairs)}.")
+    base = pairs[reference]
+    donors = outcome.donors[dataset]
+    groups = None if donors is None else donors[base.cell]
+    rows = []
+    for (name, kind), p in pairs.items():
+        if (name, kind) == reference or "shuffled" in name:
+            continue
+        gap = macro_f1_difference(
+            base.y_true, p.y_pred, base.y_pred, groups=groups, n_boot=n_boot, seed=seed
+        )
+        folds = list(dict.fromkeys(base.split))
+        scores = [
+            [
+                classification_metrics(q.y_true[q.split == s], q.y_pred[q.split == s])["macro_f1"]
+                for s in folds
+            ]
+            for q in (p, base)
+        ]
+        test = paired_test(*scores, seed=seed) if donors is not None else None
+        rows.append(
+            {
+                "representation": name,
+                "head": kind,
+                "value": gap.value,
+                "ci_low": gap.low,
+                "ci_high": gap.high,
+                "p_value": test.p_value if test else np.nan,
+                "n": gap.n,
+                "n_donors": len(folds) if test else 0,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def compare_datasets(
+    results: pd.DataFrame, a: Pair, b: Pair, *, metric: str = "macro_f1", seed: int = 0
+) -> tuple[pd.DataFrame, PairedTest]:
+    """Test one representation and head against another over datasets (tissues).
+
+    Parameters
+    ----------
+    results
+        Results of `run` on several datasets, one protocol.
+    a, b
+        Representation and head of the two methods.
+    metric
+        Metric to compare.
+    seed
+        Seed of the interval.
+
+    Returns
+    -------
+    scores : DataFrame
+        Index dataset; columns ``a``, ``b`` and their ``difference``.
+    test : PairedTest
+        Over datasets: with n of them the p value is not below ``2 ** (1 - n)``.
+
+    Raises
+    ------
+    InputError
+        When fewer than two datasets have both methods.
+    """
+    table = results[results["metric"] == metric]
+    if table["protocol"].nunique() > 1:
+        raise InputError(
+            "The results hold both protocols; select one before comparing over datasets."
+        )
+    columns = {}
+    for side, (name, kind) in {"a": a, "b": b}.items():
+        chosen = table[(table["representation"] == name) & (table["head"] == kind)]
+        columns[side] = chosen.set_index("dataset")["value"]
+    scores = pd.DataFrame(columns).dropna()
+    if len(scores) < 2:
+        raise InputError(
+            f"{len(scores)} datasets have both {a} and {b}; a paired test over datasets needs two "
+            "or more."
+        )
+    scores["difference"] = scores["a"] - scores["b"]
+    return scores, paired_test(scores["a"], scores["b"], seed=seed)
+
+
+def split_effect(
+    dataset: str | AnnData,
+    *,
+    label: str = "cell_type",
+    donor: str = "donor",
+    representations: Sequence[str] = ("lognorm", "rank"),
+    heads: Sequence[str] = ("logistic", "projection"),
+    min_cells: int = 20,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What the split alone changes: the same cells, classes and heads, two ways to divide them.
+
+    Both ways have as many folds as there are donors, so that training parts are alike in size.
+
+    Parameters
+    ----------
+    dataset
+        Name or AnnData.
+    label, donor
+        Columns of ``obs``.
+    representations, heads
+        Names.
+    min_cells
+        Smallest class.
+    options
+        Options by representation or head.
+    n_boot, seed
+        Bootstrap resamples and seed.
+
+    Returns
+    -------
+    DataFrame
+        Results rows (``macro_f1``): the score by folds of cells, by donor, and the score by cells
+        less that by donor as ``macro_f1_difference``, with a paired interval over donors and
+        cells.
+    """
+    ((name, cells),) = open_many(dataset).items()
+    adata, _ = keep_classes(cells, label, min_cells=min_cells)
+    y = column(adata, label).astype(str).to_numpy()
+    donors = column(adata, donor).astype(str).to_numpy()
+    by_donor = leave_one_donor_out(donors)
+    by_cell = split_cells(y, n_splits=len(by_donor), seed=seed)
+    found = {
+        split: grid(
+            adata,
+            label,
+            representations=representations,
+            heads=heads,
+            splits=splits,
+            options=options,
+            seed=seed,
+        )
+        for split, splits in {"cells": by_cell, "donors": by_donor}.items()
+    }
+    rows = []
+    for pair in found["cells"]:
+        aligned = {s: _in_order(found[s][pair]) for s in found}
+        fields = {
+            "task": _TASK,
+            "dataset": name,
+            "representation": pair[0],
+            "head": pair[1],
+            "seed": seed,
+        }
+        for split, predicted in aligned.items():
+            interval = macro_f1_interval(y, predicted, groups=donors, n_boot=n_boot, seed=seed)
+            rows.append(
+                result(
+                    metric="macro_f1",
+                    value=interval,
+                    protocol="as_published" if split == "cells" else "corrected",
+                    split=f"{len(by_donor)} folds of {split}",
+                    note="split alone differs: same classes, heads and number of folds",
+                    **fields,
+                )
+            )
+        gap = macro_f1_difference(
+            y, aligned["cells"], aligned["donors"], groups=donors, n_boot=n_boot, seed=seed
+        )
+        rows.append(
+            result(
+                metric="macro_f1_difference",
+                value=gap,
+                protocol="corrected",
+                split="folds of cells less donors held out",
+                note="how much a split by cells adds to the score",
+                **fields,
+            )
+        )
+    return results_table(rows)
+
+
+def _in_order(p: Predictions) -> NDArray[Any]:
+    """Predictions of disjoint folds, in the order of the cells."""
+    ordered = np.empty(p.cell.size, dtype=object)
+    ordered[p.cell] = p.y_pred
+    return ordered.astype(str)
+
+
+def threshold_curve(
+    dataset: str | AnnData,
+    *,
+    thresholds: Sequence[int] = (10, 20, 30, 50, 100),
+    pairs: Sequence[Pair] = (("lognorm", "logistic"), ("rank", "logistic"), ("rank", "projection")),
+    label: str = "cell_type",
+    donor: str = "donor",
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Macro F1 against the smallest class that is kept, one donor held out at a time.
+
+    Parameters
+    ----------
+    dataset
+        Name or AnnData.
+    thresholds
+        Smallest numbers of cells of a class, over all donors.
+    pairs
+        Representation and head of each curve.
+    label, donor
+        Columns of ``obs``.
+    options
+        Options by representation or head.
+    n_boot, seed
+        Bootstrap resamples and seed.
+
+    Returns
+    -------
+    DataFrame
+        Results rows with the columns ``min_cells``, ``n_classes`` and ``left_out`` (cells) added.
+    """
+    ((name, cells),) = open_many(dataset).items()
+    tables = []
+    for threshold in sorted(thresholds):
+        adata, dropped = keep_classes(cells, label, min_cells=threshold)
+        donors = column(adata, donor).astype(str).to_numpy()
+        n_classes = column(adata, label).nunique()
+        rows = []
+        for pair in pairs:
+            p = grid(
+                adata,
+                label,
+                representations=pair[:1],
+                heads=pair[1:],
+                options=options,
+                splits=leave_one_donor_out(donors),
+                seed=seed,
+            )[pair]
+            interval = macro_f1_interval(
+                p.y_true, p.y_pred, groups=donors[p.cell], n_boot=n_boot, seed=seed
+            )
+            rows.append(
+                result(
+                    task=_TASK,
+                    dataset=name,
+                    protocol="corrected",
+                    representation=pair[0],
+                    head=pair[1],
+                    split="one donor held out",
+                    metric="macro_f1",
+                    value=interval,
+                    seed=seed,
+                    note=f"classes with {threshold} cells or more: {n_classes}; "
+                    f"{int(dropped['n_cells'].sum())} cells left out",
+                )
+            )
+        tables.append(
+            results_table(rows).assign(
+                min_cells=threshold, n_classes=n_classes, left_out=int(dropped["n_cells"].sum())
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class NestedChoice:
+    """What `nested_choice` found.
+
+    Attributes
+    ----------
+    results
+        Results rows: the score of the nested choice.
+    chosen
+        Genes and components chosen for each donor held out, and the inner score of the choice.
+    inner
+        Inner score of every setting, by donor held out.
+    """
+
+    results: pd.DataFrame
+    chosen: pd.DataFrame
+    inner: pd.DataFrame
+
+
+def nested_choice(
+    dataset: str | AnnData,
+    *,
+    representation: str = "rank",
+    n_genes: Sequence[int] = (1000, 5000),
+    n_components: Sequence[int] = (20, 50, 100),
+    label: str = "cell_type",
+    donor: str = "donor",
+    min_cells: int = 20,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> NestedChoice:
+    """Choose genes and components inside the training part, then score the donor held out.
+
+    For each donor held out, the other donors are held out in turn to score every setting; the best
+    one is fitted on all of them and predicts the donor that no choice has seen.
+
+    Parameters
+    ----------
+    dataset
+        Name or AnnData with three donors or more.
+    representation
+        ``rank`` or ``lognorm``.
+    n_genes
+        Numbers of genes to try, kept by ANOVA F.
+    n_components
+        Numbers of whitened components to try.
+    label, donor
+        Columns of ``obs``.
+    min_cells
+        Smallest class.
+    n_boot, seed
+        Bootstrap resamples and seed.
+
+    Returns
+    -------
+    NestedChoice
+
+    Raises
+    ------
+    InputError
+        When there are fewer than three donors, or the representation is neither of the two.
+    """
+    if representation not in ("rank", "lognorm"):
+        raise InputError(f"representation is {representation!r}; give 'rank' or 'lognorm'.")
+    ((name, cells),) = open_many(dataset).items()
+    adata, dropped = keep_classes(cells, label, min_cells=min_cells)
+    y = column(adata, label).astype(str).to_numpy()
+    donors = column(adata, donor).astype(str).to_numpy()
+    if np.unique(donors).size < 3:
+        raise InputError(
+            f"{donor!r} has {np.unique(donors).size} values; a nested choice needs three donors: "
+            "one to report on and two to choose with."
+        )
+    values = rank_normalize(adata.X) if representation == "rank" else log_normalize(adata)
+    predicted = np.empty(y.size, dtype=object)
+    inner_rows, chosen = [], []
+    for outer in leave_one_donor_out(donors):
+        folds = leave_one_donor_out(donors[outer.train])
+        guesses = {
+            setting: np.empty(outer.train.size, dtype=object)
+            for setting in product(n_genes, n_components)
+        }
+        for fold in folds:
+            train, test = outer.train[fold.train], outer.train[fold.test]
+            for k in n_genes:
+                for c, guess in _by_components(values, y, train, test, k, n_components, seed):
+                    guesses[k, c][fold.test] = guess
+        scores = {
+            setting: classification_metrics(y[outer.train], guess.astype(str))["macro_f1"]
+            for setting, guess in guesses.items()
+        }
+        best = max(scores, key=lambda setting: (scores[setting], -setting[1], -setting[0]))
+        inner_rows += [
+            {"held_out": outer.name, "n_genes": k, "n_components": c, "macro_f1": score}
+            for (k, c), score in scores.items()
+        ]
+        chosen.append(
+            {
+                "held_out": outer.name,
+                "n_genes": best[0],
+                "n_components": best[1],
+                "inner_macro_f1": scores[best],
+            }
+        )
+        ((_, guess),) = _by_components(values, y, outer.train, outer.test, best[0], [best[1]], seed)
+        predicted[outer.test] = guess
+    interval = macro_f1_interval(y, predicted.astype(str), groups=donors, n_boot=n_boot, seed=seed)
+    picks = ", ".join(f"{r['held_out']}: {r['n_genes']}/{r['n_components']}" for r in chosen)
+    row = result(
+        task=_TASK,
+        dataset=name,
+        protocol="corrected",
+        representation=representation,
+        head="logistic",
+        split="one donor held out",
+        metric="macro_f1",
+        value=interval,
+        seed=seed,
+        note=f"genes/components chosen inside the training donors ({picks}); "
+        f"{int(dropped['n_cells'].sum())} cells of {len(dropped)} classes left out",
+    )
+    return NestedChoice(results_table([row]), pd.DataFrame(chosen), pd.DataFrame(inner_rows))
+
+
+def _by_components(
+    values: Any,
+    y: NDArray[Any],
+    train: NDArray[np.intp],
+    test: NDArray[np.intp],
+    k: int,
+    n_components: Sequence[int],
+    seed: int,
+) -> list[tuple[int, NDArray[Any]]]:
+    """Predict test cells with the first c whitened components, for several c and one PCA."""
+    selector = AnovaSelector(k=min(k, values.shape[1])).fit(values[train], y[train])
+    X_train, X_test = selector.transform(values[train]), selector.transform(values[test])
+    most = min(max(n_components), X_train.shape[0] - 1, X_train.shape[1])
+    pca = ImplicitPCA(n_components=most, whiten=True, seed=seed).fit(X_train)
+    P_train, P_test = pca.transform(X_train), pca.transform(X_test)
+    return [
+        (c, head("logistic").fit(P_train[:, :c], y[train]).predict(P_test[:, :c]))
+        for c in n_components
+    ]
+
+
+def gene_weights(
+    dataset: str | AnnData,
+    *,
+    label: str = "cell_type",
+    min_cells: int = 20,
+    n_top: int = 10,
+) -> pd.DataFrame:
+    """Genes that carry each type: the parts of its cells' mean coefficient in the projection.
+
+    The contributions of all genes sum to the mean coefficient of the type's cells on their own
+    class. From each, the mean contribution in the cells of all other types is taken away, so that
+    genes that every cell shows do not lead the list.
+
+    Parameters
+    ----------
+    dataset
+        Name or AnnData with counts.
+    label
+        Column of ``obs``.
+    min_cells
+        Smallest class.
+    n_top
+        Genes per type.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``class``, ``gene`` (symbol), ``contribution`` (dimensionless), ``place`` (from 1).
+    """
+    from sclin.projection import CentroidProjection
+
+    ((_, cells),) = open_many(dataset).items()
+    adata, _ = keep_classes(cells, label, min_cells=min_cells)
+    y = column(adata, label).astype(str).to_numpy()
+    counts = sparse.csr_matrix(adata.X)
+    model = CentroidProjection().fit(counts, y)
+    symbols = adata.var["symbol"] if "symbol" in adata.var else pd.Series(adata.var_names)
+    ranks = rank_normalize(counts)
+    rows = []
+    for i, kind in enumerate(model.classes_):
+        own, other = ranks[y == kind].mean(axis=0), ranks[y != kind].mean(axis=0)
+        part = model.projector_[i] * (own - other)
+        top = np.argsort(-part)[:n_top]
+        rows += [
+            {"class": kind, "gene": str(symbols.iloc[g]), "contribution": part[g], "place": place}
+            for place, g in enumerate(top, start=1)
+        ]
+    return pd.DataFrame(rows)

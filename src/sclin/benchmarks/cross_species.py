@@ -1,0 +1,469 @@
+"""Cross-species transfer: learn cell types in one species, name the cells of another.
+
+The published protocol ranks each species on its own genes, takes any ortholog pair, and averages
+the species matrix with its diagonal.
+The corrected one keeps one-to-one orthologs, cuts both sides before the transform, crosses every
+representation with every head, and averages true transfers only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.model_selection import train_test_split
+
+from sclin import published
+from sclin.benchmarks._cells import keep_classes
+from sclin.errors import InputError, nearest
+from sclin.evaluation import (
+    Interval,
+    bootstrap,
+    classification_metrics,
+    macro_f1_interval,
+    result,
+    results_table,
+)
+from sclin.normalization import rank_normalize
+from sclin.projection import CentroidProjection
+from sclin.representations import Predictions, column, head, head_fits, representation
+
+__all__ = [
+    "CrossSpeciesOutcome",
+    "cut_to_orthologs",
+    "off_diagonal_mean",
+    "published_averages",
+    "run",
+    "seed_spread",
+    "transfer",
+]
+
+_TASK = "cross_species"
+#: Metric by which types are scored.
+METRIC = {"shared": "macro_f1", "all": "macro_f1_all_types"}
+Orthologs = Callable[[str, str], pd.DataFrame] | Mapping[tuple[str, str], pd.DataFrame]
+
+
+def _pairs_of(orthologs: Any, source: str, target: str, kind: str | None) -> pd.DataFrame:
+    """Ortholog pairs as columns source and target, from a table either way round."""
+    if hasattr(orthologs, "pairs"):
+        return orthologs.pairs(source, target, kind=kind)
+    if callable(orthologs):
+        table = orthologs(source, target)
+    else:
+        table = orthologs.get((source, target))
+        if table is None and (target, source) in orthologs:
+            table = orthologs[target, source].rename(
+                columns={"source": "target", "target": "source"}
+            )
+        if table is None:
+            known = [f"{a} to {b}" for a, b in orthologs]
+            raise InputError(
+                f"There is no ortholog table for {source} to {target}; there are "
+                f"{', '.join(known) or 'none'}. Add one with columns source, target and kind."
+                + nearest(f"{source} to {target}", known)
+            )
+    missing = {"source", "target"} - set(table.columns)
+    if missing:
+        raise InputError(
+            f"The ortholog table of {source} and {target} lacks the columns {sorted(missing)}; "
+            f"it has {list(table.columns)}."
+        )
+    if kind is not None and "kind" in table.columns:
+        table = table[table["kind"] == kind]
+    return table
+
+
+def _one_to_one(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Pairs whose genes occur once on each side."""
+    once = ~pairs["source"].duplicated(keep=False) & ~pairs["target"].duplicated(keep=False)
+    return pairs[once]
+
+
+def cut_to_orthologs(
+    source: AnnData, target: AnnData, pairs: pd.DataFrame
+) -> tuple[AnnData, AnnData, int]:
+    """Cut two species to their one-to-one orthologs, in one order, under the source's names.
+
+    Do this before ranking: a rank depends on which other genes are ranked.
+
+    Parameters
+    ----------
+    source, target
+        Cells of the two species.
+    pairs
+        Ortholog pairs: columns ``source`` and ``target``, gene ids as in ``var_names``. Genes that
+        occur in several pairs are left out.
+
+    Returns
+    -------
+    source, target : AnnData
+        Both with the shared genes only.
+    n_lost : int
+        Pairs of the table that are not used: several partners, or a gene not measured.
+
+    Raises
+    ------
+    InputError
+        When no pair is measured on both sides.
+
+    Examples
+    --------
+    >>> a = AnnData(np.eye(2), var=pd.DataFrame(index=["A1", "B1"]))
+    >>> b = AnnData(np.eye(2), var=pd.DataFrame(index=["b1", "c1"]))
+    >>> table = pd.DataFrame({"source": ["A1", "B1"], "target": ["a1", "b1"]})
+    >>> left, right, lost = cut_to_orthologs(a, b, table)
+    >>> list(right.var_names), lost
+    (['B1'], 1)
+    """
+    clean = _one_to_one(pairs)
+    in_source = source.var_names.get_indexer(clean["source"])
+    in_target = target.var_names.get_indexer(clean["target"])
+    both = (in_source >= 0) & (in_target >= 0)
+    if not both.any():
+        raise InputError(
+            f"No ortholog pair is measured on both sides: the table has pairs like "
+            f"{clean.head(2)[['source', 'target']].to_numpy().tolist()}, the cells have genes like "
+            f"{source.var_names[:2].tolist()} and {target.var_names[:2].tolist()}. "
+            "Use one kind of gene id, symbols or Ensembl, in all three."
+        )
+    order = np.argsort(in_source[both])
+    rows, columns = in_source[both][order], in_target[both][order]
+    left, right = _columns(source, rows), _columns(target, columns)
+    right.var_names = left.var_names
+    return left, right, len(pairs) - int(both.sum())
+
+
+def _columns(adata: AnnData, genes: NDArray[np.intp]) -> AnnData:
+    """Genes of an AnnData, without a copy of anything else."""
+    X = adata.X if sparse.issparse(adata.X) else sparse.csr_matrix(adata.X)
+    return AnnData(X[:, genes], obs=adata.obs, var=adata.var.iloc[genes], uns=dict(adata.uns))
+
+
+@dataclass(frozen=True)
+class CrossSpeciesOutcome:
+    """What `run` found.
+
+    Attributes
+    ----------
+    results
+        The tidy results table.
+    scores
+        One row per transfer, types, representation and head: ``source``, ``target``, ``types``,
+        ``representation``, ``head``, ``macro_f1``, ``ci_low``, ``ci_high``, ``accuracy``, ``n``,
+        ``n_types``, ``n_genes``, ``pairs_lost``, ``left_out``.
+    predictions
+        `Predictions` by ``(source, target, types, representation, head)``.
+    """
+
+    results: pd.DataFrame
+    scores: pd.DataFrame
+    predictions: dict[tuple[str, str, str, str, str], Predictions]
+
+    def matrix(
+        self, representation: str, head: str, *, types: str = "shared", value: str = "macro_f1"
+    ) -> pd.DataFrame:
+        """One score as a matrix, rows the species learnt from, columns the species named.
+
+        Parameters
+        ----------
+        representation, head, types
+            Which method, and which types.
+        value
+            Column of ``scores``.
+
+        Returns
+        -------
+        DataFrame
+            The diagonal is missing unless the protocol gives one.
+        """
+        table = self.scores[
+            (self.scores["representation"] == representation)
+            & (self.scores["head"] == head)
+            & (self.scores["types"] == types)
+        ]
+        if table.empty:
+            raise InputError(
+                f"{representation} with {head} on {types} types was not run; there are "
+                f"{self.scores[['representation', 'head', 'types']].drop_duplicates().values.tolist()}."
+            )
+        species = list(dict.fromkeys([*self.scores["source"], *self.scores["target"]]))
+        return table.pivot(index="source", columns="target", values=value).reindex(
+            index=species, columns=species
+        )
+
+
+def off_diagonal_mean(matrix: pd.DataFrame, *, n_boot: int = 1000, seed: int = 0) -> Interval:
+    """Mean over true transfers, with a bootstrap interval over species.
+
+    Parameters
+    ----------
+    matrix
+        Square, species by species.
+    n_boot, seed
+        Resamples of the species, and seed. A resample drops pairs of a species with itself.
+
+    Returns
+    -------
+    Interval
+        ``n`` is the number of species. With two species there is nothing to resample and the
+        interval is missing.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame([[1.0, 0.5, 0.4], [0.6, 1.0, 0.5], [0.4, 0.6, 1.0]])
+    >>> off_diagonal_mean(table).value
+    0.5
+    """
+    values = matrix.to_numpy(dtype=float)
+
+    def mean(chosen: NDArray[np.intp]) -> float:
+        pairs = values[np.ix_(chosen, chosen)][chosen[:, None] != chosen[None, :]]
+        known = pairs[np.isfinite(pairs)]
+        return float(known.mean()) if known.size else float("nan")
+
+    species = np.arange(len(values))
+    if species.size < 3:
+        return Interval(mean(species), float("nan"), float("nan"), species.size)
+    return bootstrap(mean, species, n_boot=n_boot, seed=seed)
+
+
+def published_averages() -> pd.DataFrame:
+    """Averages of the published species matrices, with and without the diagonal.
+
+    Returns
+    -------
+    DataFrame
+        Index method; ``stated`` (the average as printed), ``mean_all`` (mean of the stored matrix
+        or bars), ``mean_off_diagonal`` (true transfers only, where the matrix is stored), ``n``.
+    """
+    table = published.table("crossspecies")
+    table = table[table["metric"] == "f1_macro"]
+    rows = {}
+    for method, group in table.groupby("method", sort=False):
+        cells = group[(group["kind"] == "matrix")]
+        square = cells.pivot_table(index="basis_species", columns="target_species", values="value")
+        if square.shape[0] > 1:
+            values = square.to_numpy(dtype=float)
+            off = ~(square.index.to_numpy()[:, None] == square.columns.to_numpy()[None, :])
+            rows[method] = {
+                "mean_all": float(np.nanmean(values)),
+                "mean_off_diagonal": float(np.nanmean(values[off])),
+                "n": int(np.isfinite(values[off]).sum()),
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+
+def transfer(
+    source: AnnData,
+    target: AnnData,
+    *,
+    label: str = "cell_type",
+    representations: Sequence[str] = ("lognorm", "hvg_pca", "rank", "rank_pca"),
+    heads: Sequence[str] = ("logistic", "projection", "knn", "centroid"),
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    seed: int = 0,
+) -> dict[tuple[str, str], Predictions]:
+    """Fit on all source cells, predict all target cells; both have the same genes.
+
+    Parameters
+    ----------
+    source, target
+        Cells with equal ``var_names``, see `cut_to_orthologs`.
+    label
+        Column of ``obs``.
+    representations, heads
+        Names.
+    options
+        Options by representation or head.
+    seed
+        Seed of representations and heads.
+
+    Returns
+    -------
+    dict
+        `Predictions` by ``(representation, head)``; ``cell`` is the row in ``target``.
+    """
+    if not source.var_names.equals(target.var_names):
+        raise InputError(
+            f"Source and target have {source.n_vars} and {target.n_vars} genes that are not the "
+            "same in the same order; call cut_to_orthologs first."
+        )
+    options = options or {}
+    y_source = column(source, label).astype(str).to_numpy()
+    y_target = column(target, label).astype(str).to_numpy()
+    classes = np.unique(np.concatenate([y_source, y_target]))
+    unseen = int((~np.isin(y_target, y_source)).sum())
+    found = {}
+    for name in representations:
+        transformer = representation(name, **{"seed": seed, **options.get(name, {})}).fit(source)
+        X_target = transformer.transform(target)
+        X_source = None
+        for kind in heads:
+            if not head_fits(kind, of=name):
+                continue
+            seeded = {"seed": seed} if kind in ("logistic", "knn") else {}
+            estimator = head(kind, of=name, **{**seeded, **options.get(kind, {})})
+            if kind == "projection" and name == "rank":
+                # The basis averages counts; the target's ranks are at hand already.
+                estimator.fit(sparse.csr_matrix(source.X), y_source)
+            else:
+                X_source = transformer.transform(source) if X_source is None else X_source
+                estimator.fit(X_source, y_source)
+            proba = None
+            if hasattr(estimator, "predict_proba"):
+                proba = np.zeros((target.n_obs, classes.size))
+                proba[:, np.searchsorted(classes, estimator.classes_)] = estimator.predict_proba(
+                    X_target
+                )
+            found[name, kind] = Predictions(
+                y_true=y_target,
+                y_pred=np.asarray(estimator.predict(X_target)),
+                cell=np.arange(target.n_obs),
+                split=np.full(target.n_obs, "target", dtype=object),
+                proba=proba,
+                classes=classes,
+                n_unseen=unseen,
+            )
+    return found
+
+
+def run(
+    adatas: Mapping[str, AnnData],
+    orthologs: Any,
+    *,
+    label: str = "cell_type",
+    donor: str = "donor",
+    protocol: str = "corrected",
+    representations: Sequence[str] = ("lognorm", "hvg_pca", "rank", "rank_pca"),
+    heads: Sequence[str] = ("logistic", "projection", "knn", "centroid"),
+    types: Sequence[str] = ("shared", "all"),
+    min_cells: int = 20,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> CrossSpeciesOutcome:
+    """Transfer cell types between all pairs of species, both ways.
+
+    Parameters
+    ----------
+    adatas
+        Cells of two species or more, by name.
+    orthologs
+        An object with ``pairs(source, target, kind=)``, a function of two species, or a mapping
+        from ``(source, target)`` to a table with columns ``source``, ``target`` and ``kind``.
+    label, donor
+        Columns of ``obs``; the interval resamples the target's donors where there are some.
+    protocol
+        ``corrected``, or ``as_published``: projection only, 90 % of the source cells of types with
+        more than 50, ortholog pairs of any kind with the first kept, ranks over different genes on
+        the two sides, the remaining 10 % as the diagonal.
+    representations, heads
+        Names; used when ``corrected``.
+    types
+        ``shared``: both sides cut to the types they share. ``all``: every source type is learnt
+        and every target cell is named.
+    min_cells
+        Smallest type of the source.
+    options
+        Options by representation or head.
+    n_boot, seed
+        Bootstrap resamples and seed.
+
+    Returns
+    -------
+    CrossSpeciesOutcome
+
+    Raises
+    ------
+    InputError
+        When there are fewer than two species, an ortholog table is missing, or two species share
+        no gene or fewer than two types.
+
+    References
+    ----------
+    Souza and Mehta, arXiv 2602.16696, 2026.
+    """
+    if protocol not in ("corrected", "as_published"):
+        raise InputError(f"protocol is {protocol!r}; give 'corrected' or 'as_published'.")
+    if len(adatas) < 2:
+        raise InputError(f"Transfer needs two species or more; got {list(adatas)}.")
+    unknown = set(types) - set(METRIC)
+    if unknown:
+        raise InputError(f"types holds {sorted(unknown)}; give 'shared', 'all' or both.")
+    found: list[tuple[str, str, str, str, str, Predictions, dict[str, Any]]] = []
+    if protocol == "as_published":
+        for source, target, p, about in _as_published(adatas, orthologs, label, seed):
+            found.append((source, target, "all", "rank", "projection", p, about))
+    else:
+        for one, other in combinations(adatas, 2):
+            pairs = _pairs_of(orthologs, one, other, "one2one")
+            left, right, lost = cut_to_orthologs(adatas[one], adatas[other], pairs)
+            for source, target, a, b in ((one, other, left, right), (other, one, right, left)):
+                for which in types:
+                    train, test, gone = _types(a, b, label, which, min_cells, source, target)
+                    about = {"n_genes": a.n_vars, "pairs_lost": lost, "left_out": gone}
+                    predictions = transfer(
+                        train, test, label=label, representations=representations, heads=heads,
+                        options=options, seed=seed,
+                    )  # fmt: skip
+                    found += [
+                        (source, target, which, r, h, p, about)
+                        for (r, h), p in predictions.items()
+                    ]
+    rows, scores, predictions_of = [], [], {}
+    for source, target, which, name, kind, p, about in found:
+        cells = adatas[target]
+        groups = None
+        if donor in cells.obs and len(p.cell) and cells.obs[donor].nunique() > 1:
+            kept = about.pop("rows", None)
+            donors = cells.obs[donor].astype(str).to_numpy()
+            groups = _donors_of(p, donors, cells, label, kept)
+        interval = macro_f1_interval(p.y_true, p.y_pred, groups=groups, n_boot=n_boot, seed=seed)
+        accuracy = classification_metrics(p.y_true, p.y_pred)["accuracy"]
+        note = (
+            f"{about['n_genes']} genes, {about['pairs_lost']} ortholog pairs lost, "
+            f"{about['left_out']} cells left out"
+        )
+        fields = {
+            "task": _TASK,
+            "dataset": str(cells.uns.get("sclin", {}).get("dataset", target)),
+            "protocol": protocol,
+            "representation": name,
+            "head": kind,
+            "split": f"{source} to {target}",
+            "seed": seed,
+            "note": note,
+        }
+        rows.append(result(metric=METRIC[which], value=interval, **fields))
+        suffix = "" if which == "shared" else "_all_types"
+        rows.append(result(metric=f"accuracy{suffix}", value=accuracy, n=p.y_true.size, **fields))
+        scores.append(
+            {
+                "source": source,
+                "target": target,
+                "types": which,
+                "representation": name,
+                "head": kind,
+                "macro_f1": interval.value,
+                "ci_low": interval.low,
+                "ci_high": interval.high,
+                "accuracy": accuracy,
+                "n": p.y_true.size,
+                "n_types": np.unique(p.y_true).size,
+                **{k: about[k] for k in ("n_genes", "pairs_lost", "left_out")},
+            }
+        )
+        predictions_of[source, target, which, name, kind] = p
+    outcome = CrossSpeciesOutcome(results_table(rows), pd.DataFrame(scores), predictions_of)
+    means = _mean_rows(outcome, adatas, protocol, n_boot=n_boot, seed=seed)
+    return CrossSpeciesOutcome(
+        results_table([*rows, *means]), outcome.scores, outcome.predictions
+    )
