@@ -11,8 +11,9 @@ from importlib.resources import files
 import pandas as pd
 
 from sclin.errors import InputError, nearest
+from sclin.evaluation import result, results_table
 
-__all__ = ["TABLES", "table"]
+__all__ = ["TABLES", "results", "table"]
 
 #: Published tables by name.
 TABLES = {
@@ -60,3 +61,90 @@ def table(name: str) -> pd.DataFrame:
             + nearest(name, TABLES)
         )
     return _read(name).copy()
+
+
+_SECTIONS = {
+    "cell type": "cell_types",
+    "disease state": "disease_state",
+    "structure": "structure",
+    "manifold": "manifold",
+}
+_DATASETS = {
+    "Tabula Sapiens 2.0": "tabula_sapiens",
+    "SARS-CoV-2 infection, human lung (Wu et al. 2024)": "sars_cov_2_lung",
+    "bgee testis, 8 species": "testis",
+    "vertebrates": "testis",
+    "human testis, 7 x 500 cells": "testis",
+}
+_METRICS = {
+    "f1_macro": "macro_f1",
+    "spearman_distance_vs_cosine": "spearman_divergence_cosine",
+    "pearson_euclid_geodesic": "pearson_euclid_geodesic",
+    "Pseudotime_Corr": "spearman_pseudotime_reference",
+    "correlation": "spearman_similarity",
+}
+_LAYER_TASKS = {"pseudotime": "trajectory", "perturbation_semantic_similarity": "perturbation"}
+
+
+def results() -> pd.DataFrame:
+    """Headline numbers of the papers as rows of the results table.
+
+    Returns
+    -------
+    DataFrame
+        Columns `sclin.evaluation.COLUMNS`; ``source`` is ``published``, ``note`` says where the
+        number stands and how certain it is. Averages over tissues or species carry no interval,
+        because none was published.
+    """
+    shared = {"protocol": "as_published", "source": "published", "profile": "paper"}
+    rows = []
+    scores = table("classification")
+    chosen = scores["dataset"].isin(_DATASETS) & scores["metric"].isin(_METRICS)
+    for row in scores[chosen & scores["section"].isin(_SECTIONS)].itertuples():
+        rows.append(
+            result(
+                task=_SECTIONS[row.section],
+                dataset=_DATASETS[row.dataset],
+                metric=_METRICS[row.metric],
+                value=float(row.value),
+                representation=row.method,
+                split=row.unit,
+                higher_is_better=row.section != "structure",
+                note=f"{row.confidence}; {row.source}",
+                **shared,
+            )
+        )
+    species = table("crossspecies")
+    averages = species["kind"].str.startswith("average_by_source") & (
+        species["basis_species"] == "Average"
+    )
+    for row in species[averages].itertuples():
+        rows.append(
+            result(
+                task="cross_species",
+                dataset="testis",
+                metric="macro_f1",
+                value=row.value,
+                representation=row.method,
+                split=row.target_species,
+                note=f"{row.source}; {row.note}",
+                **shared,
+            )
+        )
+    layers = table("layers")
+    depth = layers["task"].isin(_LAYER_TASKS) & layers["metric"].isin(_METRICS)
+    for row in layers[depth & (layers["layer"] != "Baseline_PCA")].itertuples():
+        rows.append(
+            result(
+                task=_LAYER_TASKS[row.task],
+                dataset=row.dataset,
+                metric=_METRICS[row.metric],
+                value=row.value,
+                # The papers count blocks from 0; layer 0 is the embedding here.
+                representation=f"layer:{row.model}/{int(row.layer) + 1}",
+                relative_depth=row.relative_depth,
+                note=f"{row.source_path.rpartition('/')[2]}; {row.note}",
+                **shared,
+            )
+        )
+    return results_table(rows)
