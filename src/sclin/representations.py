@@ -465,9 +465,7 @@ def head(name: str, *, of: str = "", **options: Any) -> Any:
         A scikit-learn classifier.
     """
     factories: dict[str, Callable[..., Any]] = {
-        "projection": lambda **o: CentroidProjection(
-            **{"rank": of in ("rank", "counts"), **o}
-        ),
+        "projection": lambda **o: CentroidProjection(**{"rank": of in ("rank", "counts"), **o}),
         "logistic": LogisticHead,
         "knn": KNNHead,
         "centroid": CentroidHead,
@@ -483,10 +481,13 @@ def head(name: str, *, of: str = "", **options: Any) -> Any:
 def head_fits(name: str, *, of: str) -> bool:
     """Tell whether a head can be used on a representation.
 
-    Projection needs more features than classes and directions that mean something, so it is not
-    used on ``library_size``; it takes counts by ranking them, so it appears once, under ``rank``.
+    Projection takes counts by ranking them, so it appears once, under ``rank``.
+    It needs more features than classes, and class averages that are not centred: averages of
+    principal components sum to zero and are no basis.
     """
-    return not (name == "projection" and of in ("library_size", "counts"))
+    return not (
+        name == "projection" and of in ("counts", "library_size", "random", "hvg_pca", "rank_pca")
+    )
 
 
 # The protocol ------------------------------------------------------------------------------------
