@@ -69,6 +69,21 @@ def outdated(app: Sphinx, env, added: set, changed: set, removed: set) -> list[s
     return [name for name in env.found_docs if "generated" in env.metadata.get(name, {})]
 
 
+def mend_docstring(app: Sphinx, what, name, thing, options, lines: list[str]) -> None:
+    """Keep numbered references of many docstrings apart, and names that end in an underscore."""
+    for index, line in enumerate(lines):
+        line = re.sub(r"^(\s*)\.\. \[(\d+)\] ", r"\1| \2. ", line)
+        line = re.sub(r"\s?\[(\d+)\]_", r" [\1]", line)
+        lines[index] = re.sub(r"(?<![`\w:])(\w+\w)_(?![\w`:])", r"``\1_``", line)
+
+
+def skip_member(app: Sphinx, what, name: str, thing, skip: bool, options) -> bool | None:
+    """Leave out what other packages add to our classes."""
+    routing = re.fullmatch(r"set_\w+_request|get_metadata_routing", name)
+    alias = (getattr(thing, "__doc__", None) or "").startswith("Alias for field number")
+    return True if routing or alias else None
+
+
 def write_downloads(app: Sphinx, error: Exception | None) -> None:
     """Put the notebook, the student copy and the script of each chapter beside the pages."""
     if error or app.builder.format != "html":
@@ -100,6 +115,8 @@ def setup(app: Sphinx) -> dict[str, object]:
     """Register everything with Sphinx."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.connect("builder-inited", prepare)
+    app.connect("autodoc-process-docstring", mend_docstring, priority=600)  # after napoleon
+    app.connect("autodoc-skip-member", skip_member)
     app.connect("source-read", read_source)
     app.connect("env-get-outdated", outdated)
     app.connect("build-finished", write_downloads)
