@@ -310,7 +310,7 @@ class CentroidProjection(ClassifierMixin, BaseEstimator):
         )
         if len(self.classes_) < 2:
             raise InputError(
-                f"Only one class was found in y ({self.classes_[0]!r}). "
+                f"Only one class was found in y ({str(self.classes_[0])!r}). "
                 "A classifier needs at least two classes."
             )
         return codes
@@ -344,7 +344,7 @@ class CentroidProjection(ClassifierMixin, BaseEstimator):
         first, second = np.unravel_index(cosine.argmax(), cosine.shape)
         warnings.warn(
             f"The {len(self.classes_)} class averages span only {self.rank_} dimensions; the "
-            f"closest pair is {self.classes_[first]!r} and {self.classes_[second]!r} "
+            f"closest pair is {str(self.classes_[first])!r} and {str(self.classes_[second])!r} "
             f"(cosine {cosine[first, second]:.4f}). Coefficients of smallest length are used. "
             "Merge classes that cannot be told apart, or use more genes.",
             UserWarning,
