@@ -986,7 +986,7 @@ def realism(sim: ad.AnnData, real: ad.AnnData, *, seed: int = 0) -> pd.DataFrame
             ),
             "dropout beyond Poisson, genes with mean > 0.5": (1 - seen[good] - expected).mean(),
         }
-        share = np.sort(top / depth[:, None], axis=1)[:, ::-1]
+        share = np.sort(top, axis=1)[:, ::-1] / np.median(depth)
         features.append(
             np.column_stack(
                 [
