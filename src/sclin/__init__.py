@@ -9,6 +9,7 @@ from types import ModuleType
 __version__ = _version("sclin")
 
 _SUBMODULES = (
+    "battery",
     "benchmarks",
     "datasets",
     "errors",
