@@ -22,7 +22,7 @@ SCORES    := $(EXECUTED)/16_scoreboard.ipynb
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book chapters html run params env serve lint check test browser lock clean distclean
+.PHONY: help setup book chapters html run params env serve exercises slides bundle lint check test browser lock clean distclean
 
 help:  ## list the tasks
 	@echo "make TASK, where TASK is one of"
@@ -68,7 +68,6 @@ _build/modules.mk: $(wildcard notebooks/*.md) $(MODULES)
 -include _build/modules.mk
 
 html: $(CHAPTERS)
-	@$(BIN)/python -m sclin.front --results $(RESULTS) --chapters $(EXECUTED)
 	@mkdir -p book/chapters
 	@for n in $(NOTEBOOKS); do cmp -s $(EXECUTED)/$$n.ipynb book/chapters/$$n.ipynb || cp $(EXECUTED)/$$n.ipynb book/chapters/; done
 	@$(BIN)/jupyter-book build . -W -n --keep-going -q $(if $(filter test,$(PROFILE)),--path-output _build/test)
@@ -85,6 +84,17 @@ env: $(STAMP)  ## check the environment: OK or FAIL per package
 serve:  ## serve the built book on http://localhost:8000
 	@$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory $(HTML)
 
+# Teaching ------------------------------------------------------------------------------------------
+
+exercises: $(STAMP)  ## student copies of the chapters, without the solutions
+	@$(BIN)/python -m sclin.teaching exercises
+
+slides: book  ## one slide deck for each part, from the executed chapters
+	@$(BIN)/python -m sclin.teaching slides
+
+bundle: exercises slides  ## one zip for a classroom: book, student copies, slides
+	@$(BIN)/python -m sclin.teaching bundle
+
 # Tests --------------------------------------------------------------------------------------------
 
 lint: $(STAMP)  ## lint, types, spelling
@@ -100,7 +110,13 @@ test: check  ## everything: package, every notebook on small parameters, strict 
 	@$(MAKE) --no-print-directory -j2 book PROFILE=test
 	@$(MAKE) --no-print-directory browser
 
-browser: $(STAMP)
+# axe-core looks at accessibility; its test is skipped, with the reason, where npm is absent.
+node_modules/axe-core/axe.min.js:
+	@npm install --no-save --no-package-lock --silent axe-core@4.10.3 || echo "npm did not bring axe-core; its test will be skipped."
+
+# Debian's Chromium opens the pages; as root it is installed, otherwise its tests say how.
+browser: $(STAMP) node_modules/axe-core/axe.min.js
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || echo "No chromium; the browser tests will be skipped."
 	@SCLIN_BOOK_HTML=_build/test/_build/html $(BIN)/python -m pytest -q tests/book
 
 lock:  ## write requirements.lock from what is installed
