@@ -103,15 +103,16 @@ def front_figure(root: Path) -> str:
         )
     caption = front.caption(_results(root))
     return (
-        ":::{figure} _generated/front.svg\n:name: fig-front\n:class: front-figure\n"
+        ":::{figure} _generated/front.svg\n:name: fig-front\n:figclass: front-figure\n"
         f":alt: {front.alt_text(_results(root))}\n\n{caption}\n:::"
     )
 
 
 def findings(root: Path) -> str:
     """Say what the results on disk show, number by number."""
-    lines = front.findings(_results(root)) if len(_results(root)) else []
-    return "\n".join(f"- {line}" for line in lines)
+    found = front.findings(_results(root)) if len(_results(root)) else pd.DataFrame()
+    rows = [[name, *map(str, row)] for name, *row in found.itertuples()]
+    return table(rows, ["Task", *found.columns], "findings") if rows else ""
 
 
 def chapters(root: Path) -> str:
@@ -352,7 +353,7 @@ FACTS = """
 </ul>
 ```
 
-:::{{dropdown}} Run this chapter with your parameters
+::::{{dropdown}} Run this chapter with your parameters
 :class-container: rerun
 
 ```bash
@@ -366,7 +367,7 @@ Without the repository, take the
 <a href="../../downloads/{stem}.ipynb" download>notebook</a>, the
 <a href="../../downloads/{stem}.py" download>script</a> or the
 <a href="../../downloads/{stem}_student.ipynb" download>student copy without solutions</a>.
-:::
+::::
 """
 PARAMETER = re.compile(r"^(\w+)\s*:\s*([\w\[\], |]+?)\s*=\s*(.+?)(?:\s+#\s*(.*))?$", re.M)
 

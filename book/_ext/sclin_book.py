@@ -84,6 +84,14 @@ def skip_member(app: Sphinx, what, name: str, thing, skip: bool, options) -> boo
     return True if routing or alias else None
 
 
+def mend_page(app: Sphinx, pagename: str, template: str, context: dict, doctree) -> None:
+    """Drop a role that promises list items which a reference list does not have."""
+    if "body" in context:
+        context["body"] = context["body"].replace(
+            'role="list" class="citation-list"', 'class="citation-list"'
+        )
+
+
 def write_downloads(app: Sphinx, error: Exception | None) -> None:
     """Put the notebook, the student copy and the script of each chapter beside the pages."""
     if error or app.builder.format != "html":
@@ -119,5 +127,6 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.connect("autodoc-skip-member", skip_member)
     app.connect("source-read", read_source)
     app.connect("env-get-outdated", outdated)
+    app.connect("html-page-context", mend_page)
     app.connect("build-finished", write_downloads)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -184,7 +184,7 @@ def front_figure(results: pd.DataFrame) -> Figure:
         _draw_panel(panel, table, tasks)
         panel.set_title(title)
         panel.set_xlabel("score (1 is perfect)")
-    panels[0].set_yticks(range(len(tasks)), [TASKS[task].label for task in tasks])
+    panels[0].set_yticks(range(len(tasks)), [TASKS[str(task)].label for task in tasks])
     panels[0].set_ylim(len(tasks) - 0.4, -0.6)
     handles = [
         plt.Line2D([], [], ls="", marker="o", ms=8, color=kind.color, label=kind.label)
@@ -195,12 +195,12 @@ def front_figure(results: pd.DataFrame) -> Figure:
 
 
 def _draw_panel(panel: plt.Axes, table: pd.DataFrame, tasks: list[str]) -> None:
-    is_ours = "ci_low" in table
+    is_ours = "ci_low" in table.columns
     for _, row in table.iterrows():
         order = list(FAMILIES).index(row["family"])
         y = tasks.index(row["task"]) + 0.17 * (order - 1.5)
         color = FAMILIES[row["family"]].color
-        if is_ours and np.isfinite(row["ci_low"]):
+        if is_ours and pd.notna(row["ci_low"]):
             panel.plot([row["ci_low"], row["ci_high"]], [y, y], color=color, lw=2.2, alpha=0.55)
         panel.plot(
             row["value"],
@@ -250,14 +250,13 @@ def save_front_figure(results: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 def _describe(row: pd.Series) -> str:
-    interval = f" [{row['ci_low']:.2f}, {row['ci_high']:.2f}]" if np.isfinite(row["ci_low"]) else ""
-    name = str(row["representation"]) or FAMILIES[row["family"]].label
     head = f" + {row['head']}" if isinstance(row["head"], str) and row["head"] else ""
-    return f"`{name}`{head} {row['value']:.2f}{interval}"
+    interval = f" [{row['ci_low']:.2f}, {row['ci_high']:.2f}]" if pd.notna(row["ci_low"]) else ""
+    return f"**{row['value']:.2f}**{interval} `{row['representation']}`{head}"
 
 
-def findings(results: pd.DataFrame) -> list[str]:
-    """Say in one sentence per task what the corrected protocol gave.
+def findings(results: pd.DataFrame) -> pd.DataFrame:
+    """Table what the corrected protocol gave, one row per task.
 
     Parameters
     ----------
@@ -266,17 +265,19 @@ def findings(results: pd.DataFrame) -> list[str]:
 
     Returns
     -------
-    list of str
-        Markdown sentences, each with its numbers, intervals and kind of data.
+    DataFrame
+        Index: task and data, simulated data called so. Columns: kinds of representation.
+        Cells: value, interval and who stands for the kind, in Markdown.
     """
-    lines = []
-    for task, rows in headline(results).groupby("task", sort=False):
-        dataset = rows["dataset"].iloc[0]
-        kind = "simulated, " if dataset.startswith("sim_") else ""
-        metric = rows["metric"].iloc[0].replace("_", " ")
-        numbers = ", ".join(_describe(row) for _, row in rows.iterrows())
-        lines.append(f"**{TASKS[task].label}** ({kind}`{dataset}`, {metric}): {numbers}.")
-    return lines
+    rows = {}
+    for task, group in headline(results).groupby("task", sort=False):
+        first = group.iloc[0]
+        kind = "simulated, " if first["dataset"].startswith("sim_") else ""
+        name = f"{TASKS[str(task)].label}, {first['metric'].replace('_', ' ')} "
+        name += f"({kind}`{first['dataset']}`)"
+        rows[name] = {FAMILIES[row["family"]].label: _describe(row) for _, row in group.iterrows()}
+    labels = [kind.label for kind in FAMILIES.values()]
+    return pd.DataFrame.from_dict(rows, orient="index").reindex(columns=labels).fillna("–")
 
 
 def caption(results: pd.DataFrame) -> str:
@@ -294,7 +295,7 @@ def caption(results: pd.DataFrame) -> str:
     """
     ours = headline(results)
     simulated = [
-        TASKS[task].label.lower()
+        TASKS[str(task)].label.lower()
         for task, rows in ours.groupby("task", sort=False)
         if rows["dataset"].iloc[0].startswith("sim_")
     ]
@@ -326,7 +327,7 @@ def alt_text(results: pd.DataFrame) -> str:
         numbers = ", ".join(
             f"{FAMILIES[row['family']].label} {row['value']:.2f}" for _, row in rows.iterrows()
         )
-        parts.append(f"{TASKS[task].label}: {numbers}")
+        parts.append(f"{TASKS[str(task)].label}: {numbers}")
     return "Dot plot of scores by task, published beside reproduced. " + "; ".join(parts) + "."
 
 
@@ -426,9 +427,9 @@ def _series(table: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.DataFrame]]
     """Curves with their names, colours (model) and dashes (dataset)."""
     order: dict[str, int] = {}
     for (model, dataset), rows in table.groupby(["model", "dataset"], sort=False):
-        dash = DASHES[order.setdefault(model, 0) % len(DASHES)]
-        order[model] += 1
-        color = MODEL_COLORS.get(model, PALETTE["purple"])
+        dash = DASHES[order.setdefault(str(model), 0) % len(DASHES)]
+        order[str(model)] += 1
+        color = MODEL_COLORS.get(str(model), PALETTE["purple"])
         yield f"{model}, {dataset}", color, dash, rows.sort_values("relative_depth")
 
 
@@ -469,7 +470,10 @@ def _panel(table: pd.DataFrame, title: str) -> str:
     for name, color, dash, rows in _series(table):
         peaks.append(_peak(name, color, dash, rows))
         points = [
-            (x(row.relative_depth), y(row.value), row.layer, row.value) for row in rows.itertuples()
+            (x(float(depth)), y(float(value)), layer, float(value))
+            for depth, value, layer in zip(
+                rows["relative_depth"], rows["value"], rows["layer"], strict=True
+            )
         ]
         path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py, *_ in points)
         dots = "".join(
@@ -489,7 +493,7 @@ def _panel(table: pd.DataFrame, title: str) -> str:
 
 
 def _peak(name: str, color: str, dash: str, rows: pd.DataFrame) -> str:
-    best, final = rows.loc[rows["value"].idxmax()], rows.iloc[-1]
+    best, final = rows.iloc[int(np.argmax(rows["value"]))], rows.iloc[-1]
     key = (
         f'<svg width="34" height="10" style="width:34px;min-width:0;display:inline-block" '
         f'aria-hidden="true"><path d="M1 5H33" stroke="{color}" stroke-width="3" '

@@ -1,0 +1,159 @@
+"""The pages as a reader meets them, in a real browser."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1440, "height": 900}
+SERIOUS = {"serious", "critical"}
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(viewport=DESK)
+    yield context.new_page()
+    context.close()
+
+
+def test_pages_load_cleanly_and_fit_a_phone(browser, address: str, pages: list[str]) -> None:
+    context = browser.new_context(viewport=PHONE)
+    page = context.new_page()
+    problems: list[str] = []
+    where = ""
+    page.on(
+        "console",
+        lambda message: message.type == "error" and problems.append(f"{where}: {message.text}"),
+    )
+    page.on("pageerror", lambda error: problems.append(f"{where}: {error}"))
+    page.on("requestfailed", lambda request: problems.append(f"{where}: {request.url} failed"))
+    page.on(
+        "request",
+        lambda request: (
+            request.url.startswith("http")
+            and not request.url.startswith(address)
+            and problems.append(f"{where}: asks {request.url}")
+        ),
+    )
+    for where in pages:
+        page.goto(f"{address}/{where}")
+        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        if wide > 0:
+            problems.append(f"{where}: {wide} px too wide")
+    context.close()
+    assert not problems, "\n".join(problems)
+
+
+AXE_OPTIONS = {"resultTypes": ["violations"], "runOnly": ["wcag2a", "wcag2aa", "wcag21aa"]}
+
+
+def _violations(page, axe: str, where: str) -> list[str]:
+    page.evaluate(axe)
+    found = page.evaluate(f"axe.run(document, {json.dumps(AXE_OPTIONS)})")["violations"]
+    return [
+        f"{where}: {item['id']}: {node['html'][:140]} in {node['target']}"
+        for item in found
+        if item["impact"] in SERIOUS
+        for node in item["nodes"][:3]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser, address, pages, axe, scheme) -> None:
+    chapters = [name for name in pages if "/chapters/" in name]
+    some = [name for name in pages if name not in chapters] + chapters[:2]
+    context = browser.new_context(viewport=DESK, color_scheme=scheme, reduced_motion="reduce")
+    page = context.new_page()
+    found: list[str] = []
+    for where in pages if scheme == "light" else some:
+        page.goto(f"{address}/{where}")
+        found += _violations(page, axe, where)
+    context.close()
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("term", ["projection", "pseudotime", "ortholog"])
+def test_search_finds(page, address: str, term: str) -> None:
+    page.goto(f"{address}/search.html?q={term}")
+    page.wait_for_selector("#search-results .search li a", timeout=20_000)
+    assert page.locator("#search-results .search li a").count() > 1
+
+
+def test_dropdowns_open(page, address: str, pages: list[str]) -> None:
+    chapter = next(name for name in pages if "/chapters/05" in name)
+    page.goto(f"{address}/{chapter}")
+    rerun = page.locator("details.sd-dropdown").first
+    command = rerun.locator("pre").first
+    assert not command.is_visible()
+    rerun.locator("summary").click()
+    assert command.is_visible()
+    solution = page.locator("div.solution.dropdown").first
+    body = solution.locator(":scope > *:not(.admonition-title)").first
+    assert not body.is_visible()
+    solution.locator(".toggle-button, .admonition-title").first.click()
+    body.wait_for(state="visible", timeout=5_000)
+
+
+def test_dark_mode_switches(page, address: str) -> None:
+    page.goto(f"{address}/book/index.html")
+    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    themes = set()
+    for _ in range(3):
+        page.locator("button.theme-switch-button").first.click()
+        themes.add(page.evaluate("document.documentElement.dataset.theme"))
+        if page.evaluate("document.documentElement.dataset.theme") == "dark":
+            assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+    assert themes == {"light", "dark"}
+
+
+def test_keyboard_reaches_the_controls(page, address: str, pages: list[str]) -> None:
+    chapter = next(name for name in pages if "/chapters/05" in name)
+    page.goto(f"{address}/{chapter}")
+    reached: set[str] = set()
+    for _ in range(160):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate(
+                "(e => e.className + ' ' + e.tagName + ' ' + (e.getAttribute('href') || ''))"
+                "(document.activeElement)"
+            )
+        )
+    text = "\n".join(reached)
+    for control in ("search", "theme-switch", "SUMMARY", "04_linear_pipeline", "dropdown-toggle"):
+        assert control in text, control
+
+
+def test_opened_by_keyboard(page, address: str, pages: list[str]) -> None:
+    chapter = next(name for name in pages if "/chapters/05" in name)
+    page.goto(f"{address}/{chapter}")
+    summary = page.locator("details.sd-dropdown summary").first
+    summary.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("details.sd-dropdown").first.get_attribute("open") is not None
+
+
+def test_text_and_maths_need_no_script(browser, address: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}/book/methods.html")
+    box = page.locator("math").first.bounding_box()
+    assert box and box["width"] > 5
+    assert page.locator("article h1").is_visible()
+    context.close()
+
+
+def test_depth_explorer_works_without_script(browser, address: str, pages: list[str]) -> None:
+    chapter = next(name for name in pages if "/chapters/14" in name)
+    context = browser.new_context(java_script_enabled=False, viewport=DESK)
+    page = context.new_page()
+    page.goto(f"{address}/{chapter}")
+    if not page.locator(".depth-explorer").count():
+        context.close()
+        pytest.skip("chapter 14 of this build shows no depth explorer")
+    first, second = (page.locator(".dx-panel").nth(k) for k in (0, 1))
+    assert first.is_visible() and not second.is_visible()
+    page.locator(".dx-choices label").nth(1).click()
+    assert second.is_visible() and not first.is_visible()
+    context.close()
