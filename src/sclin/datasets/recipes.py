@@ -1,0 +1,243 @@
+"""How each dataset of the catalogue is put together from its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from sclin.datasets import readers
+from sclin.errors import InputError
+
+__all__ = ["RECIPES"]
+
+Paths = list[Path]
+RECIPES: dict[str, Callable[..., ad.AnnData]] = {}
+
+
+def _recipe(function: Callable[..., ad.AnnData]) -> Callable[..., ad.AnnData]:
+    RECIPES[function.__name__] = function
+    return function
+
+
+@_recipe
+def h5ad(paths: Paths, *, layer: str | None = None, backed: bool = False) -> ad.AnnData:
+    """One h5ad file."""
+    return readers.read_h5ad(paths[0], layer=layer, backed=backed)
+
+
+@_recipe
+def table(paths: Paths) -> ad.AnnData:
+    """One csv table, cells in rows."""
+    return readers.read_table(paths[0])
+
+
+@_recipe
+def oligodendroglioma(paths: Paths) -> ad.AnnData:
+    """TPM / 10; the patient is the first part of a cell's name."""
+    cells = readers.read_h5ad(paths[0])
+    published = cells.obs["cell_type"].astype(str)
+    names = {
+        "Oligodendrocytes (non-malignant)": "oligodendrocyte",
+        "Microglia/Macrophage": "microglia",
+    }
+    cells.obs = cells.obs.rename(columns={"cell_type": "published_cell_type"})
+    cells.obs["cell_type"] = [names.get(n, "malignant") for n in published]
+    cells.obs["donor"] = [n.split("_")[0] for n in cells.obs_names]
+    cells.obs["condition"] = np.where(cells.obs["cell_type"] == "malignant", "malignant", "normal")
+    cells.uns["sclin"]["values"] = "tpm"
+    return cells
+
+
+@_recipe
+def pbmc3k(paths: Paths) -> ad.AnnData:
+    """DgCMatrix with the labels as an attribute."""
+    matrix = readers.load_rda(paths[0])["pbmc3k"]
+    X, cells, genes = readers.r_matrix(matrix)
+    obs = pd.DataFrame({"cell_type": np.asarray(matrix.cell_type, dtype=object)}, index=cells)
+    return readers.pack(X, obs, genes or [], found_in="dgCMatrix")
+
+
+@_recipe
+def ifnb_pbmc(paths: Paths) -> ad.AnnData:
+    """Seurat object; conditions are named ctrl and stim."""
+    cells = readers.read_rda(paths[0])
+    cells.obs["stim"] = cells.obs["stim"].astype(str).str.lower()
+    return cells
+
+
+@_recipe
+def ifnb_pbmc_2k(paths: Paths) -> ad.AnnData:
+    """Two matrices of one study, control and stimulated; barcodes get the condition in front."""
+    parts = []
+    for condition in ("ctrl", "stim"):
+        part = readers.read_rda(paths[0], name=f"pbmc.{condition}")
+        part.obs["condition"] = condition
+        part.obs_names = [f"{condition}_{name}" for name in part.obs_names]
+        parts.append(part)
+    if list(parts[0].var_names) != list(parts[1].var_names):
+        raise InputError(f"{paths[0].name}: the two matrices do not have the same genes.")
+    obs = pd.concat([part.obs for part in parts])
+    X = sp.vstack([part.X for part in parts])
+    return readers.pack(X, obs, list(parts[0].var_names), found_in="dgCMatrix")
+
+
+@_recipe
+def muscat_pbmc(paths: Paths) -> ad.AnnData:
+    """SingleCellExperiment; a sample is a condition and a donor, as in stim107."""
+    cells = readers.read_rda(paths[0])
+    cells.obs["donor"] = cells.obs["sample_id"].astype(str).str.replace(r"\D", "", regex=True)
+    return cells
+
+
+def _mixology(counts: Path, metadata: Path, prefix: str = "") -> ad.AnnData:
+    """One experiment of sc_mixology: genes in rows, Ensembl ids, ERCC rows left out."""
+    cells = readers.read_table(counts, orientation="genes_in_rows")
+    obs = pd.read_csv(metadata, index_col=0)
+    if list(obs.index) != list(cells.obs_names):
+        raise InputError(f"{counts.name} and {metadata.name} do not list the same cells.")
+    obs.index = pd.Index([f"{prefix}{name}" for name in obs.index])
+    cells.obs = obs
+    if "demuxlet_cls" in obs:
+        cells.obs["doublet"] = (obs["demuxlet_cls"] == "DBL").to_numpy()
+    spikes = cells.var_names.str.startswith("ERCC")
+    found = cells.uns["sclin"]
+    cells = cells[:, ~spikes].copy()
+    cells.uns["sclin"] = {**found, "n_ercc_rows_left_out": int(spikes.sum())}
+    return cells
+
+
+def _symbols(cells: ad.AnnData, dictionary: Path) -> ad.AnnData:
+    """Symbols of Ensembl ids; a gene without one keeps its id, and is counted."""
+    names = {v: k for k, v in readers.read_dictionary(dictionary).items()}
+    cells.var["symbol"] = [names.get(n, n) for n in cells.var_names]
+    missing = int(sum(n not in names for n in cells.var_names))
+    cells.uns["sclin"]["n_genes_without_symbol"] = missing
+    return cells
+
+
+@_recipe
+def cell_lines(paths: Paths) -> ad.AnnData:
+    """Plates of sc_mixology; a gene that a plate lacks was not seen there and is zero."""
+    dictionary, files = paths[0], paths[1:]
+    pairs = list(zip(files[::2], files[1::2], strict=True))
+    # Cells carry the same names on every plate.
+    names = [f"{c.name.split('.')[0].rsplit('_', 1)[-1]}_" for c, _ in pairs]
+    parts = [
+        _mixology(c, m, name if len(pairs) > 1 else "")
+        for (c, m), name in zip(pairs, names, strict=True)
+    ]
+    said = [part.uns["sclin"] for part in parts]
+    cells = ad.concat(parts, join="outer", fill_value=0) if len(parts) > 1 else parts[0]
+    cells = readers.pack(cells.X, cells.obs, list(cells.var_names), found_in=said[0]["found_in"])
+    cells.uns["sclin"]["n_ercc_rows_left_out"] = sum(s["n_ercc_rows_left_out"] for s in said)
+    cells.uns["sclin"]["n_doublets"] = int(cells.obs["doublet"].sum())
+    return _symbols(cells, dictionary)
+
+
+@_recipe
+def rna_mixtures(paths: Paths, *, labels: str = "corrected") -> ad.AnnData:
+    """RNA mixtures; ``obs["proportion_LINE"]`` sums to one over the three lines."""
+    if labels not in ("corrected", "as_published"):
+        raise InputError(f"labels={labels!r}: use 'corrected' or 'as_published'.")
+    cells = _mixology(paths[1], paths[2])
+    # Expression says which line is which: EGFR, XIST and CDKN2A of the pure mixtures agree with
+    # the single cells of the same study only when these two columns are exchanged.
+    swap = {"H2228": "HCC827", "HCC827": "H2228"} if labels == "corrected" else {}
+    lines = ["H1975", "H2228", "HCC827"]
+    shares = cells.obs[[f"{swap.get(line, line)}_prop" for line in lines]].to_numpy(float)
+    shares = shares / shares.sum(axis=1, keepdims=True)  # thirds are published as 0.33
+    for line, share in zip(lines, shares.T, strict=True):
+        cells.obs[f"proportion_{line}"] = share
+    words = ["+".join(f"{n}:{s:.2f}" for n, s in zip(lines, row, strict=True)) for row in shares]
+    pure = np.where(shares.max(axis=1) == 1, np.array(lines)[shares.argmax(axis=1)], words)
+    cells.obs["cell_type"] = pure
+    cells.obs["batch"] = [f"mix{n}" for n in cells.obs["mix"]]
+    cells.uns["sclin"]["labels"] = labels
+    return _symbols(cells, paths[0])
+
+
+@_recipe
+def myoblast(paths: Paths) -> ad.AnnData:
+    """FPKM with the published pseudotime and state."""
+    X, names, genes = readers.r_matrix(readers.load_rda(paths[0])["HSMM_expr_matrix"])
+    annotation = readers.load_rda(paths[1])["HSMM_gene_annotation"]
+    sheet = readers.load_rda(paths[2])["HSMM_sample_sheet"]
+    if names is None or genes is None or list(sheet.index) != names:
+        raise InputError("The expression matrix and the sample sheet do not list the same cells.")
+    obs = sheet.rename(columns={"Pseudotime": "published_pseudotime", "State": "published_state"})
+    obs["time"] = pd.to_numeric(obs["Hours"].astype(str)).astype(float)
+    obs["batch"] = obs["Library"].astype(str).str.rsplit("_", n=1).str[0]
+    cells = readers.pack(X, obs, genes, values="fpkm", found_in="HSMM_expr_matrix")
+    cells.var["symbol"] = annotation["gene_short_name"].astype(str).reindex(genes).to_numpy()
+    return cells
+
+
+@_recipe
+def thp1_crispr(paths: Paths) -> ad.AnnData:
+    """Molecules of 299 genes; the guide is the one with most molecules in the cell."""
+    data = readers.load_rda(paths[0])["lowmoi_example_data"]
+    X, _, genes = readers.r_matrix(data["response_matrix"])
+    guides, _, guide_names = readers.r_matrix(data["grna_matrix"])
+    targets = data["grna_target_data_frame"].set_index("grna_id")["grna_target"].astype(str)
+    best = np.asarray(guides.argmax(axis=1)).ravel()
+    guide = np.asarray(guide_names, dtype=object)[best]
+    target = targets.reindex(guide).to_numpy()
+    obs = pd.DataFrame(
+        {
+            "perturbation": np.where(target == "non-targeting", "control", target),
+            "guide": guide,
+            "n_guide_molecules": np.asarray(guides.max(axis=1).todense()).ravel(),
+            "batch": data["extra_covariates"]["bio_rep"].astype(str).to_numpy(),
+        },
+        index=[f"cell_{i}" for i in range(X.shape[0])],
+    )
+    cells = readers.pack(X, obs, genes or [], found_in="response_matrix")
+    cells.uns["sclin"]["n_cells_without_guide"] = int((obs["n_guide_molecules"] == 0).sum())
+    return cells
+
+
+@_recipe
+def tabula_sapiens(
+    paths: Paths, *, version: str = "v2", layer: str | None = None, backed: bool = False
+) -> ad.AnnData:
+    """One tissue; ``version`` chooses donors by their number (TSP16 itself is in neither)."""
+    rules = {"v1": lambda n: n < 16, "v2": lambda n: n > 16, "all": lambda n: n == n}
+    if version not in rules:
+        raise InputError(f"version={version!r}: use 'v2', 'v1' or 'all'.")
+    cells = readers.read_h5ad(paths[0], layer=layer, backed=backed)
+    if "donor_id" not in cells.obs:
+        raise InputError(
+            f"{paths[0].name}: obs has no column 'donor_id'; it has {', '.join(cells.obs.columns)}."
+        )
+    number = pd.to_numeric(cells.obs["donor_id"].astype(str).str.extract(r"TSP(\d+)$")[0])
+    keep = rules[version](number).to_numpy()
+    if not keep.any():
+        raise InputError(
+            f"{paths[0].name}: no donor belongs to version {version!r}; donors are "
+            f"{', '.join(sorted(cells.obs['donor_id'].astype(str).unique()))}."
+        )
+    said = {**cells.uns["sclin"], "version": version, "n_cells_left_out": int((~keep).sum())}
+    if not keep.all():
+        cells = cells[keep] if cells.isbacked else cells[keep].copy()
+    if not cells.is_view:
+        cells.uns["sclin"] = said
+    return cells
+
+
+@_recipe
+def cd4_perturb(paths: Paths, *, backed: bool = True, layer: str | None = None) -> ad.AnnData:
+    """Perturb-seq of CD4+ T cells; cells with a non-targeting guide are called control."""
+    cells = readers.read_h5ad(paths[0], layer=layer, backed=backed)
+    if "guide_type" in cells.obs and "perturbed_gene_name" in cells.obs:
+        kind = cells.obs["guide_type"].astype(str).str.lower()
+        null = kind.str.contains("non-targeting|non_targeting|ntc", regex=True)
+        name = cells.obs["perturbed_gene_name"].astype(object)
+        cells.obs["perturbed_gene_name"] = name.where(~null, "control").astype(str)
+    cells.obs["condition"] = paths[0].name.split("_")[1].split(".")[0]
+    cells.obs["donor"] = paths[0].name.split("_")[0]
+    return cells
