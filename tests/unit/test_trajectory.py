@@ -88,7 +88,7 @@ def test_padding_adds_one_match_and_can_be_undone():
 def test_scanpy_stores_one_neighbor_fewer_so_every_published_overlap_holds_the_padding():
     rng = np.random.default_rng(0)
     graphs = [
-        trajectory._graph(rng.normal(size=(300, 5)), 30, 0).obsp["distances"] for _ in range(2)
+        trajectory.neighbor_graph(rng.normal(size=(300, 5))).obsp["distances"] for _ in range(2)
     ]
     assert {int(n) for n in np.diff(graphs[0].indptr)} == {29}
     true = np.array(

@@ -26,6 +26,7 @@ __all__ = [
     "early_roots",
     "measured_time",
     "nearest_neighbors",
+    "neighbor_graph",
     "neighborhood_overlap",
     "padded_overlap",
     "pseudotime",
@@ -141,8 +142,23 @@ def early_roots(time: ArrayLike, n_roots: int = 20, *, seed: int = 0) -> NDArray
 # Pseudotime --------------------------------------------------------------------------------------
 
 
-def _graph(matrix: ArrayLike, n_neighbors: int, seed: int) -> Any:
-    """An AnnData that holds the matrix and scanpy's neighbour graph of it."""
+def neighbor_graph(matrix: ArrayLike, *, n_neighbors: int = 30, seed: int = 0) -> Any:
+    """Scanpy's neighbour graph of a representation, by euclidean distance.
+
+    Parameters
+    ----------
+    matrix
+        Representation, shape ``(n_cells, n_features)``.
+    n_neighbors
+        Neighbours per cell, as scanpy counts them: the cell itself included.
+    seed
+        Seed of the graph.
+
+    Returns
+    -------
+    AnnData
+        ``obsp["distances"]`` stores ``n_neighbors - 1`` cells per row.
+    """
     import anndata as ad
     import scanpy as sc
 
@@ -203,7 +219,9 @@ def pseudotime(
     ----------
     Haghverdi et al., Nature Methods 13, 845 (2016).
     """
-    return _diffusion(_graph(matrix, n_neighbors, seed), roots, n_components, n_dcs, seed)
+    return _diffusion(
+        neighbor_graph(matrix, n_neighbors=n_neighbors, seed=seed), roots, n_components, n_dcs, seed
+    )
 
 
 def row_spearman(rows: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
@@ -533,13 +551,13 @@ def _published(
 ) -> dict[str, Any]:
     """One root, agreement with PCA; donors and the number of roots play no part."""
     root = int(np.argmin(time))
-    reference = _graph(pca, n_neighbors, seed)
+    reference = neighbor_graph(pca, n_neighbors=n_neighbors, seed=seed)
     goal = _diffusion(reference, root, 15, 10, seed)[0]
     pairs = random_pairs(time.size, n_pairs, seed=seed)
     apart = np.abs(goal[pairs[:, 0]] - goal[pairs[:, 1]])
     metrics, scores = {}, {}
     for name, matrix in arrays.items():
-        cells = _graph(matrix, n_neighbors, seed)
+        cells = neighbor_graph(matrix, n_neighbors=n_neighbors, seed=seed)
         order = _diffusion(cells, root, 15, 10, seed)[0]
         both = np.isfinite(order) & np.isfinite(goal)
         overlap = padded_overlap(
