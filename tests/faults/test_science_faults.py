@@ -71,7 +71,7 @@ def test_factor_absent_silent_or_rare(cells):
     with pytest.raises(InputError, match=r"No gene is called 'GENE0000'. Did you mean"):
         regulation.association(cells, "GENE0000")
     silent = cells.copy()
-    silent.X = (silent.X @ sp.diags(np.arange(120) > 0)).astype(np.float32).tocsr()
+    silent.X = (silent.X @ sp.diags(np.sign(np.arange(120.0)))).astype(np.float32).tocsr()
     with pytest.raises(InputError, match="no count in any of 150 cells"):
         regulation.association(silent, "GENE00000")
     with pytest.raises(InputError, match="with and without"):

@@ -363,7 +363,7 @@ def intrinsic_dimension(X: Any, *, n_neighbors: int = 20, seed: int = 0) -> dict
 
 
 def _dense(adata: AnnData, of: str, seed: int) -> NDArray[np.floating]:
-    Z = representation(of, seed=seed).fit(adata).transform(adata)
+    Z: Any = representation(of, seed=seed).fit(adata).transform(adata)
     if isinstance(Z, RankMatrix) or sp.issparse(Z):
         return np.asarray(Z.toarray(), dtype=np.float32)
     return np.asarray(Z, dtype=float)
@@ -474,20 +474,20 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """Turn the curves and dimensions into rows of the results table."""
     rows = []
-    for row in curves.itertuples():
-        note = f"{row.cloud}, k = {row.k}, {row.share_connected:.0%} of cells connected"
+    for row in curves.to_dict("records"):
+        note = f"{row['cloud']}, k = {row['k']}, {row['share_connected']:.0%} of cells connected"
         if published:
-            value: Any = row.pearson_square
+            value: Any = row["pearson_square"]
             metric, note = "pearson_euclid_geodesic_square", f"{note}, whole square matrix"
         else:
-            value = Interval(row.pearson, row.ci_low, row.ci_high, row.n)
+            value = Interval(row["pearson"], row["ci_low"], row["ci_high"], row["n"])
             metric = "pearson_euclid_geodesic"
-        rows.append(result(metric=metric, value=value, n=row.n, note=note, **fields))
+        rows.append(result(metric=metric, value=value, n=row["n"], note=note, **fields))
         rows.append(
             result(
                 metric="isomap_residual_variance",
-                value=row.residual_variance,
-                n=row.n,
+                value=row["residual_variance"],
+                n=row["n"],
                 higher_is_better=False,
                 note=note,
                 **fields,
@@ -496,6 +496,11 @@ def _rows(
     for cloud in dimensions:
         for estimator, value in dimensions[cloud].items():
             rows.append(
-                result(metric=f"intrinsic_dimension_{estimator}", value=value, note=cloud, **fields)
+                result(
+                    metric=f"intrinsic_dimension_{estimator}",
+                    value=value,
+                    note=str(cloud),
+                    **fields,
+                )
             )
     return rows

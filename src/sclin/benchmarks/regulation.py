@@ -523,7 +523,7 @@ def run(
             "n_found": len(found),
         }
         if protocol == "as_published":
-            best = grid.loc[grid["n_significant"].idxmax()]
+            best = grid.iloc[int(grid["n_significant"].to_numpy().argmax())]
             row |= {key: best[key] for key in ("quantile", "frequency", "share_with_tf")}
         if network is not None:
             known = set(network.loc[network["source"] == tf, "target"]) - {tf}
@@ -534,7 +534,7 @@ def run(
         raise InputError(f"None of {list(tfs)} can be tested: {skipped}.")
     factors = pd.DataFrame(rows)
     out = []
-    for _, row in factors.iterrows():
+    for row in rows:
         fields = {
             "task": "regulation",
             "dataset": dataset or str(adata.uns.get("sclin", {}).get("dataset", "unnamed")),

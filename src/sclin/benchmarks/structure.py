@@ -126,7 +126,7 @@ def class_averages(
         means = (share @ sp.diags(scale) @ X).toarray()
         values = rank_normalize(means).toarray()
     else:
-        Z = representation(of).fit(adata).transform(adata)
+        Z: Any = representation(of).fit(adata).transform(adata)
         if isinstance(Z, RankMatrix):
             values = Z.T_dot(np.asarray(share.T.todense())).T
         else:
@@ -556,7 +556,7 @@ def divergence(
     test = permutation_test(times, means[others], seed=seed)
     by_depth = float(spearmanr([deep[name] for name in others], means[others]).statistic)
     n_genes = aligned[reference].n_vars
-    common = {
+    common: dict[str, Any] = {
         "task": "structure",
         "dataset": dataset or _name(adatas[reference]),
         "protocol": protocol,
@@ -708,7 +708,7 @@ def tree_recovery(
         return len(clades ^ truth) / (len(clades) + len(truth))
 
     rng = np.random.default_rng(seed)
-    null = np.array([rf(rng.permutation(names)) for _ in range(n_permutations)])
+    null = np.array([rf(list(rng.permutation(names))) for _ in range(n_permutations)])
     value = rf(names)
     out: dict[str, Any] = {
         "linkage": merged,

@@ -552,8 +552,8 @@ def species(
     divergence = np.maximum(myr[:, None], myr[None, :]) * (1 - np.eye(len(names)))
     tree = f"{names[0]}:{_MYR[names[1]]}"
     for i in range(1, len(names)):
-        above = _MYR[names[i + 1]] - _MYR[names[i]] if i + 1 < len(names) else 0
-        tree = f"({tree},{names[i]}:{_MYR[names[i]]}):{above}"
+        stem = _MYR[names[i + 1]] - _MYR[names[i]] if i + 1 < len(names) else 0
+        tree = f"({tree},{names[i]}:{_MYR[names[i]]}):{stem}"
     return SpeciesData(
         adatas=adatas,
         orthologs=pd.concat(tables, ignore_index=True).astype({"species": "category"}),
@@ -602,9 +602,9 @@ def _species_cells(rng, name, profile, ids, n_cells, library, n_donors, seed) ->
 def _network(rng, n_tfs: int, n_genes: int, n_targets: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Draw a bipartite network; TFs are the first genes. Returns edges and weights (tfs, genes)."""
     weights = np.zeros((n_tfs, n_genes))
-    for tf in range(n_tfs):
-        target = rng.choice(np.arange(n_tfs, n_genes), n_targets, replace=False)
-        weights[tf, target] = rng.choice([1, -1], n_targets, p=[0.75, 0.25]) * rng.uniform(
+    for factor in range(n_tfs):
+        chosen = rng.choice(np.arange(n_tfs, n_genes), n_targets, replace=False)
+        weights[factor, chosen] = rng.choice([1, -1], n_targets, p=[0.75, 0.25]) * rng.uniform(
             0.5, 1.5, n_targets
         )
     tf, target = np.nonzero(weights)
