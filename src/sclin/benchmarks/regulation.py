@@ -535,7 +535,7 @@ def run(
     factors = pd.DataFrame(rows)
     out = []
     for row in rows:
-        fields = {
+        fields: dict[str, Any] = {
             "task": "regulation",
             "dataset": dataset or str(adata.uns.get("sclin", {}).get("dataset", "unnamed")),
             "protocol": protocol,
