@@ -1,0 +1,40 @@
+"""Every layer of a single-cell foundation model, in one pass.
+
+`load_model` reads an official checkpoint, `extract` writes every layer of every cell into a
+`LayerStore`, and `find_store` gives that store back wherever ``layer:MODEL/i`` is asked for.
+`tiny` trains a small model of the same kind in about a minute.
+
+Importing this package loads neither torch nor transformers: the names below do when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "LayerStore": "store",
+    "MODELS": "models",
+    "Model": "models.base",
+    "default_store": "store",
+    "extract": "engine",
+    "find_store": "store",
+    "load_model": "models",
+    "open_cells": "tokens",
+    "verify": "store",
+}
+_MODULES = ("commands", "encoder", "engine", "models", "selection", "store", "tiny", "tokens")
+
+__all__ = [*_HOMES, "engine", "selection", "store", "tiny", "tokens"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

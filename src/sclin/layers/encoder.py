@@ -1,0 +1,184 @@
+"""A transformer encoder over packed cells: no padding, so no work on tokens that do not exist.
+
+The tokens of several cells lie one after the other in one ``(n_tokens, width)`` matrix.
+Linear layers and norms do not care where a cell ends; only attention does.
+On the CPU attention runs cell by cell, which needs no mask.
+On a GPU it runs through the variable-length kernel where the precision allows it, else padded
+with a key mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sclin.errors import ModelError
+
+__all__ = ["Block", "Encoder", "Packing"]
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu_,
+    "gelu": F.gelu,
+    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
+    "silu": lambda x: F.silu(x, inplace=True),
+}
+
+
+def activation(name: str) -> Callable[[Tensor], Tensor]:
+    """Return an activation by its configuration name; it may work in place."""
+    if name.lower() not in _ACTIVATIONS:
+        raise ModelError(f"The activation {name!r} is not one of {sorted(_ACTIVATIONS)}.")
+    return _ACTIVATIONS[name.lower()]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where the cells of a batch lie.
+
+    Attributes
+    ----------
+    lengths
+        Rows of each cell in the batch matrix.
+    valid
+        Rows of each cell that are tokens; less than `lengths` only when cells are padded.
+    starts
+        First row of each cell, on the device, ``(n_cells,)``.
+    """
+
+    lengths: list[int]
+    valid: list[int]
+    starts: Tensor
+
+    @classmethod
+    def of(cls, lengths: list[int], device: torch.device, *, padded: bool = False) -> Packing:
+        """Describe a batch of cells, all padded to the longest when `padded`."""
+        rows = [max(lengths)] * len(lengths) if padded else list(lengths)
+        ends = torch.tensor(rows).cumsum(0)
+        return cls(rows, list(lengths), (ends - torch.tensor(rows)).to(device))
+
+
+def _attend(qkv: Tensor, heads: int, packing: Packing) -> Tensor:
+    """Full attention inside each cell, ``(n_rows, 3 * width) -> (n_rows, width)``."""
+    n, width = qkv.shape[0], qkv.shape[1] // 3
+    q, k, v = qkv.view(n, 3, heads, width // heads).unbind(1)
+    if qkv.is_cuda:
+        return _attend_on_gpu(q, k, v, packing).reshape(n, width)
+    out = torch.empty(n, heads, width // heads, dtype=qkv.dtype)
+    start = 0
+    for rows, valid in zip(packing.lengths, packing.valid, strict=True):
+        stop = start + rows
+        mask = None
+        if valid < rows:
+            mask = (torch.arange(rows) < valid)[None, None, None, :]
+        out[start:stop] = F.scaled_dot_product_attention(
+            q[None, start:stop].transpose(1, 2),
+            k[None, start:stop].transpose(1, 2),
+            v[None, start:stop].transpose(1, 2),
+            attn_mask=mask,
+        )[0].transpose(0, 1)
+        start = stop
+    return out.view(n, width)
+
+
+def _attend_on_gpu(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
+    lengths = torch.tensor(packing.lengths, device=q.device)
+    longest = max(packing.lengths)
+    if q.dtype in (torch.bfloat16, torch.float16) and packing.lengths == packing.valid:
+        try:
+            from torch.nn.attention.varlen import varlen_attn
+        except ImportError:  # torch before 2.10
+            pass
+        else:
+            ends = F.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
+            parts = (q.contiguous(), k.contiguous(), v.contiguous())
+            return varlen_attn(*parts, ends, ends, longest, longest)
+    column = torch.arange(longest, device=q.device)
+    there = column < lengths[:, None]
+    keys = column < torch.tensor(packing.valid, device=q.device)[:, None]
+
+    def pad(x: Tensor) -> Tensor:
+        full = x.new_zeros(len(lengths), longest, *x.shape[1:])
+        full[there] = x
+        return full.transpose(1, 2)
+
+    mask = None if bool(keys.all()) else keys[:, None, None, :]
+    out = F.scaled_dot_product_attention(pad(q), pad(k), pad(v), attn_mask=mask)
+    return out.transpose(1, 2)[there]
+
+
+class Block(nn.Module):
+    """One encoder block, norm first or norm last.
+
+    Parameters
+    ----------
+    width, hidden, heads
+        Sizes of the residual stream, of the feed-forward layer, and number of heads.
+    norm_first
+        ``x + f(norm(x))`` when true, else ``norm(x + f(x))``.
+    act
+        Name of the activation.
+    eps
+        Added to the variance in both norms.
+    """
+
+    def __init__(
+        self, width: int, hidden: int, heads: int, *, norm_first: bool, act: str, eps: float
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise ModelError(f"A width of {width} does not divide into {heads} heads.")
+        self.heads, self.norm_first, self.act = heads, norm_first, activation(act)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.up = nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, width)
+        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.norm2 = nn.LayerNorm(width, eps=eps)
+
+    def forward(self, x: Tensor, packing: Packing) -> Tensor:
+        """Run the block on ``(n_rows, width)``; `x` may be overwritten."""
+        if self.norm_first:
+            x = x.add_(self.out(_attend(self.qkv(self.norm1(x)), self.heads, packing)))
+            return x.add_(self.down(self.act(self.up(self.norm2(x)))))
+        x = self.norm1(x.add_(self.out(_attend(self.qkv(x), self.heads, packing))))
+        return self.norm2(x.add_(self.down(self.act(self.up(x)))))
+
+
+class Encoder(nn.Module):
+    """A stack of blocks and, for most models, a last norm."""
+
+    def __init__(
+        self,
+        depth: int,
+        width: int,
+        hidden: int,
+        heads: int,
+        *,
+        norm_first: bool,
+        act: str,
+        eps: float,
+        final_norm: bool,
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            Block(width, hidden, heads, norm_first=norm_first, act=act, eps=eps)
+            for _ in range(depth)
+        )
+        self.final_norm = nn.LayerNorm(width, eps=eps) if final_norm else None
+
+    def run(self, x: Tensor, packing: Packing, *, depth: int | None = None) -> Iterator[Tensor]:
+        """Yield the input, the output of each block, and the normed output of the last.
+
+        Each yielded tensor is valid until the next one is asked for.
+        `depth` stops after that many blocks, without the last norm.
+        """
+        yield x
+        for block in self.blocks[:depth]:
+            x = block(x, packing)
+            yield x
+        if self.final_norm is not None and depth in (None, len(self.blocks)):
+            yield self.final_norm(x)

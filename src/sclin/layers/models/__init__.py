@@ -1,0 +1,121 @@
+"""One adapter a model; `load_model` picks it by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sclin.errors import ModelError, nearest
+
+if TYPE_CHECKING:
+    from sclin.layers.models.base import Model
+
+__all__ = ["MODELS", "load_model"]
+
+#: Families of models, and what each needs.
+MODELS = {
+    "scfoundation": "models.ckpt and the vocabulary (.tsv): checkpoint=, vocabulary=",
+    "tahoe-x1": "a folder with model.safetensors, vocab.json and two .yml files",
+    "geneformer": "a folder with config.json and model.safetensors; token_dictionary=, "
+    "gene_medians=",
+    "huggingface": "a folder of any transformers encoder; tokenizer=",
+    "tiny": "a folder written by layers.tiny.train",
+}
+
+
+def load_model(name: str, path: str | Path | None = None, **options: Any) -> Model:
+    """Load a model from its official files.
+
+    Parameters
+    ----------
+    name
+        A family (``scfoundation``, ``tahoe-x1``, ``geneformer``, ``huggingface``, ``tiny``) or a
+        model of the catalogue, such as ``tahoe-x1-70m``, which is fetched from its hub. The
+        licence of the weights is shown before anything is fetched.
+    path
+        Folder of the model, where it has one.
+    options
+        What the family takes: ``checkpoint``, ``vocabulary``, ``key``, ``depth_token``,
+        ``values`` (scFoundation); ``drug``, ``official_3b``, ``max_length`` (Tahoe-x1);
+        ``token_dictionary``, ``gene_medians``, ``ensembl_mapping`` (Geneformer); ``tokenizer``
+        (any encoder). ``random_weights=True`` with ``seed`` keeps the architecture and draws new
+        weights, as a control.
+
+    Returns
+    -------
+    Model
+        On the CPU, float32, in evaluation mode.
+
+    Raises
+    ------
+    ModelError
+        Unknown name or option, missing or damaged files, keys that do not fit.
+    """
+    family = next((f for f in MODELS if name == f or name.startswith(f + "-")), None)
+    if family is None:
+        raise ModelError(
+            f"There is no model {name!r}; there are {', '.join(MODELS)}.{nearest(name, MODELS)}"
+        )
+    random_weights = bool(options.pop("random_weights", False))
+    seed = int(options.pop("seed", 0))
+    if path is None and "checkpoint" not in options:
+        from sclin.layers.models.hub import fetch_model
+
+        path, found = fetch_model(name)
+        options = {**found, **options}
+    model = _load(family, name, path, options)
+    return _randomised(model, seed) if random_weights else model
+
+
+def _load(family: str, name: str, path: Any, options: dict[str, Any]) -> Model:
+    loader: Any
+    if family == "scfoundation":
+        from sclin.layers.models.scfoundation import ScFoundation
+
+        loader, options = ScFoundation.load, dict(options)
+        path = options.pop("checkpoint", None) or path
+    elif family == "tahoe-x1":
+        from sclin.layers.models.tahoe import TahoeX1
+
+        loader = TahoeX1.load
+    elif family == "geneformer":
+        from sclin.layers.models.geneformer import Geneformer
+
+        loader = Geneformer.load
+    elif family == "huggingface":
+        from sclin.layers.models.huggingface import HuggingFaceEncoder
+
+        loader = HuggingFaceEncoder.load
+    else:
+        from sclin.layers import tiny
+
+        return tiny.load(path, **options)
+    import inspect
+
+    known = set(inspect.signature(loader).parameters) - {"path", "name"}
+    for option in options:
+        if option not in known:
+            raise ModelError(
+                f"{family} has no option {option!r}; it has {', '.join(sorted(known))}."
+                f"{nearest(option, known)}"
+            )
+    return loader(path, name=name, **options)
+
+
+def _randomised(model: Model, seed: int) -> Model:
+    """Draw new weights of the same spread for every matrix; norms and biases start afresh."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0.0, 0.02)
+            else:
+                parameter.zero_()
+        for module in model.modules():
+            if isinstance(module, torch.nn.LayerNorm):
+                module.reset_parameters()
+    model.name = f"{model.name}-random"
+    model.checkpoint_sha256 = f"random-{seed}-{model.checkpoint_sha256}"
+    return model

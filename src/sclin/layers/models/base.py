@@ -1,0 +1,363 @@
+"""What every model offers to the extraction engine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from torch import Tensor, nn
+
+from sclin.errors import InputError, ModelError, nearest
+from sclin.layers.encoder import Encoder, Packing
+from sclin.layers.tokens import Cells, GeneMatch, check_values, match_genes, read_rows
+
+__all__ = ["Model", "file_sha256", "load_named"]
+
+
+def file_sha256(path: str | Path) -> str:
+    """Hash of a file's bytes, read in blocks."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def load_named(
+    module: nn.Module,
+    weights: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    *,
+    where: str,
+    unused: tuple[str, ...] = (),
+) -> None:
+    """Copy a checkpoint's tensors into a module, every name and shape checked.
+
+    Parameters
+    ----------
+    module
+        Receives the weights.
+    weights
+        The checkpoint.
+    names
+        Parameter of the module -> key of the checkpoint.
+    where
+        Named in messages.
+    unused
+        Prefixes of checkpoint keys that embeddings do not need.
+
+    Raises
+    ------
+    ModelError
+        Missing, unknown or misshapen keys; all of them are listed.
+    """
+    own = dict(module.named_parameters())
+    lost = [key for key in names.values() if key not in weights]
+    unknown = [
+        key for key in weights if key not in set(names.values()) and not key.startswith(unused)
+    ]
+    if lost or unknown:
+        parts = []
+        if lost:
+            parts.append(f"{len(lost)} keys are missing ({', '.join(lost[:3])})")
+        if unknown:
+            parts.append(f"{len(unknown)} keys are unknown ({', '.join(unknown[:3])})")
+        raise ModelError(
+            f"{where} does not hold this model: {' and '.join(parts)}. "
+            "Check that the file belongs to this model and size."
+        )
+    for name, key in names.items():
+        if own[name].shape != weights[key].shape:
+            raise ModelError(
+                f"{where}: {key} has shape {tuple(weights[key].shape)}, but the configuration "
+                f"asks for {tuple(own[name].shape)}. Weights and configuration do not belong together."
+            )
+        with torch.no_grad():
+            own[name].copy_(weights[key])
+
+
+class Model(nn.Module):
+    """A single-cell foundation model, ready to give every layer.
+
+    Subclasses set the attributes and write `encode` (rows to tokens), `embed` (tokens to
+    layer 0) and, where the published pooling differs, `official`.
+
+    Attributes
+    ----------
+    name
+        Name in stores and in ``layer:NAME/i``.
+    vocabulary
+        Index of each gene id and special token.
+    depth
+        Number of blocks, L.
+    width
+        Features of a token.
+    specials
+        Special tokens before and after the genes of a cell.
+    poolings
+        What `pool` can give; the first two are extracted by default.
+    final_is
+        Layer that the model publishes, when it is one of ``"0"`` .. ``"L"``; else the output
+        after the last norm is ``"final"``.
+    checkpoint_sha256
+        Hash of the weights.
+    options
+        How tokens are made; part of a store's identity.
+    licence
+        Licence of the weights.
+    """
+
+    wanted = "counts"
+    gene_order = "data"
+    padding_id = 0
+    padding_value: float | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = ""
+        self.vocabulary: dict[str, int] = {}
+        self.encoder: Encoder
+        self.width = 0
+        self.specials = (0, 0)
+        self.poolings: tuple[str, ...] = ("mean", "max")
+        self.final_is: str | None = None
+        self.checkpoint_sha256 = ""
+        self.options: dict[str, Any] = {}
+        self.licence = "see the model's page"
+
+    # ---- shape ----------------------------------------------------------------------------
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return len(self.encoder.blocks)
+
+    @property
+    def layers(self) -> list[str]:
+        """``"0"``, ``"1"`` .. ``"L"`` and ``"final"``."""
+        return [*map(str, range(self.depth + 1)), "final"]
+
+    @property
+    def n_parameters(self) -> int:
+        """Parameters that embeddings need."""
+        return sum(p.numel() for p in self.parameters())
+
+    @property
+    def all_poolings(self) -> tuple[str, ...]:
+        """Every pooling that can be asked for."""
+        ends = tuple(
+            name
+            for name, has in (("mean_all", True), ("max_all", True), ("official", True))
+            if has and name not in self.poolings
+        )
+        return (*self.poolings, *ends, "last_column")
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.name!r}: {self.depth} blocks, width {self.width}, "
+            f"{self.n_parameters:,} parameters, {len(self.vocabulary):,} tokens)"
+        )
+
+    # ---- cells to tokens ------------------------------------------------------------------
+
+    def reader(
+        self,
+        adata: ad.AnnData,
+        *,
+        layer: str | None = None,
+        genes: str | None = None,
+        min_matched: float = 0.1,
+    ) -> Callable[[int, int], Cells]:
+        """Check the cells against the model and return a function that makes tokens.
+
+        Parameters
+        ----------
+        adata
+            Cells, in memory or backed.
+        layer, genes, min_matched
+            See `sclin.layers.extract`.
+
+        Returns
+        -------
+        callable
+            ``(first cell, end) -> Cells``.
+        """
+        check_values(adata, wanted=self.wanted, layer=layer, model=self.name)
+        match = match_genes(
+            adata,
+            self.vocabulary,
+            genes=genes,
+            order=self.gene_order,
+            min_matched=min_matched,
+            rename=self.rename,
+            model=self.name,
+        )
+        self.prepare(adata, match, layer)
+
+        def read(start: int, stop: int) -> Cells:
+            raw = read_rows(adata, start, stop, layer=layer)
+            bad = ~np.isfinite(raw.data) | (raw.data < 0)
+            if bad.any():
+                row = int(np.searchsorted(raw.indptr, np.flatnonzero(bad)[0], side="right")) - 1
+                raise ModelError(
+                    f"Cell {adata.obs_names[start + row]} holds negative or non-finite values: "
+                    "clean the matrix, or drop the cell."
+                )
+            return self.encode(match.restrict(raw), match, raw, adata.obs.iloc[start:stop])
+
+        return read
+
+    @property
+    def rename(self) -> Mapping[str, str] | None:
+        """Aliases of gene ids, or ``None``."""
+        return None
+
+    def prepare(self, adata: ad.AnnData, match: GeneMatch, layer: str | None) -> None:
+        """Take what depends on all cells; most models need nothing."""
+
+    def encode(
+        self, rows: sp.csr_matrix, match: GeneMatch, raw: sp.csr_matrix, obs: pd.DataFrame
+    ) -> Cells:
+        """Make tokens.
+
+        Parameters
+        ----------
+        rows
+            Expressed genes of the vocabulary, ``(n_cells, n_slots)``.
+        match
+            Gives the vocabulary index of each slot.
+        raw
+            The same cells with all their genes.
+        obs
+            Their annotation; the index holds the cell ids.
+        """
+        raise NotImplementedError
+
+    # ---- tokens to layers -----------------------------------------------------------------
+
+    def embed(self, ids: Tensor, values: Tensor | None, packing: Packing) -> Tensor:
+        """Return layer 0, ``(n_rows, width)``."""
+        raise NotImplementedError
+
+    def states(
+        self, cells: Cells, *, padded: bool = False, depth: int | None = None
+    ) -> Iterator[tuple[str, Tensor, Packing]]:
+        """Run the model on a batch and yield every layer.
+
+        Parameters
+        ----------
+        cells
+            The batch.
+        padded
+            Fill every cell up to the longest with pad tokens, as the reference code does.
+        depth
+            Stop after this many blocks.
+
+        Yields
+        ------
+        tuple
+            Layer name, ``(n_rows, width)`` tensor valid until the next step, and where the
+            cells lie in it.
+        """
+        device = next(self.parameters()).device
+        packing = Packing.of(cells.lengths.tolist(), device, padded=padded)
+        ids, values = cells.ids, cells.values
+        if padded:
+            rows = len(cells) * int(cells.lengths.max())
+            inside = np.arange(len(ids)) + np.repeat(
+                np.arange(len(cells)) * cells.lengths.max() - cells.starts, cells.lengths
+            )
+            full = np.full(rows, self.padding_id, np.int64)
+            full[inside] = ids
+            ids = full
+            if values is not None:
+                filled = np.full(rows, self.padding_value, np.float32)
+                filled[inside] = values
+                values = filled
+        tokens = self._send(ids, device)
+        numbers = None if values is None else self._send(values, device)
+        x = self.embed(tokens, numbers, packing)
+        for name, state in zip(
+            self.layers, self.encoder.run(x, packing, depth=depth), strict=False
+        ):
+            yield name, state, packing
+
+    @staticmethod
+    def _send(array: np.ndarray, device: torch.device) -> Tensor:
+        tensor = torch.from_numpy(array)
+        if device.type != "cuda":
+            return tensor.to(device)
+        return tensor.pin_memory().to(device, non_blocking=True)
+
+    # ---- layers to cells ------------------------------------------------------------------
+
+    def pooled_width(self, pooling: str) -> int:
+        """Features of a pooling."""
+        return self.width
+
+    def check_poolings(self, pooling: str | list[str] | tuple[str, ...] | None) -> list[str]:
+        """Return the poolings as a list, each known to the model."""
+        if pooling is None:
+            return list(self.poolings[:2])
+        asked = [pooling] if isinstance(pooling, str) else list(pooling)
+        for name in asked:
+            if name not in self.all_poolings:
+                raise InputError(
+                    f"{self.name} has no pooling {name!r}; it has {', '.join(self.all_poolings)}."
+                    f"{nearest(name, self.all_poolings)}"
+                )
+        if not asked:
+            raise InputError("Name at least one pooling.")
+        return list(dict.fromkeys(asked))
+
+    def pool(self, x: Tensor, packing: Packing, pooling: str) -> Tensor:
+        """Pool a layer to one float32 vector a cell, ``(n_cells, pooled_width)``.
+
+        ``mean`` and ``max`` go over genes only, ``mean_all`` and ``max_all`` over all tokens.
+        ``last_column`` reads the last row of each padded cell, which for all but the longest
+        cell of a batch is a pad slot.
+        """
+        valid = torch.tensor(packing.valid, device=x.device)
+        if pooling == "CLS":
+            return x[packing.starts].float()
+        if pooling == "S":
+            return x[packing.starts + valid - 1].float()
+        if pooling == "T":
+            return x[packing.starts + valid - 2].float()
+        if pooling == "last_column":
+            rows = torch.tensor(packing.lengths, device=x.device)
+            return x[packing.starts + rows - 1].float()
+        if pooling == "official":
+            return self.official(x, packing)
+        before, after = self.specials if pooling in ("mean", "max") else (0, 0)
+        return _reduce(x, packing, before, after, pooling.removesuffix("_all"))
+
+    def official(self, x: Tensor, packing: Packing) -> Tensor:
+        """Pool as the model's own code does."""
+        return self.pool(x, packing, self.poolings[0])
+
+
+def _reduce(x: Tensor, packing: Packing, before: int, after: int, how: str) -> Tensor:
+    if x.is_cuda:
+        valid = torch.tensor(packing.valid, device=x.device)
+        cell = torch.repeat_interleave(
+            torch.arange(len(valid), device=x.device),
+            torch.tensor(packing.lengths, device=x.device),
+        )
+        place = torch.arange(len(x), device=x.device) - packing.starts[cell]
+        genes = (place >= before) & (place < valid[cell] - after)
+        return torch.segment_reduce(
+            x[genes].float(), how, lengths=valid - before - after, unsafe=True
+        )
+    out = torch.full((len(packing.valid), x.shape[1]), float("nan"))
+    start = 0
+    for i, (rows, valid_rows) in enumerate(zip(packing.lengths, packing.valid, strict=True)):
+        part = x[start + before : start + valid_rows - after]
+        if len(part):
+            out[i] = part.float().mean(0) if how == "mean" else part.float().amax(0)
+        start += rows
+    return out

@@ -1,0 +1,276 @@
+"""A small model of the Geneformer kind that anyone can train in about a minute on a CPU.
+
+It reads the most variable genes of a cell in the order of their rank and learns to name masked
+ones. It is a teaching model: it has seen only the cells it was given, so it says nothing about
+how good large models are. With random weights it is the control for "did training matter?".
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+from tqdm.auto import tqdm
+
+from sclin.errors import InputError, ModelError
+from sclin.layers.models.geneformer import Geneformer
+from sclin.layers.store import stores_folder
+from sclin.layers.tokens import check_values, dataset_id, read_rows
+
+__all__ = ["cached", "train"]
+
+_SPECIALS = ("<pad>", "<mask>")
+_LEARNING_RATE = 1e-3
+_MASKED = 0.15
+
+
+def _vocabulary(counts: sp.csr_matrix, genes: pd.Index, n_genes: int) -> tuple[Any, Any]:
+    """Take the most variable genes; give token and median dictionaries."""
+    total = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+    scaled = counts.astype(np.float64).multiply(1e4 / np.maximum(total, 1)[:, None]).tocsr()
+    logged = scaled.log1p()
+    mean = np.asarray(logged.mean(axis=0)).ravel()
+    variance = np.asarray(logged.multiply(logged).mean(axis=0)).ravel() - mean**2
+    top = np.sort(np.argsort(-variance, kind="stable")[:n_genes])
+    top = top[variance[top] > 0]
+    columns = scaled[:, top].tocsc()
+    medians = {
+        str(genes[gene]): float(np.median(columns.data[a:b]))
+        for gene, a, b in zip(top, columns.indptr[:-1], columns.indptr[1:], strict=True)
+    }
+    tokens = {name: i for i, name in enumerate([*_SPECIALS, *medians])}
+    return tokens, medians
+
+
+def _padded(cells: Any, context: int) -> torch.Tensor:
+    out = torch.zeros(len(cells), context, dtype=torch.long)
+    for i, (start, n) in enumerate(zip(cells.starts, cells.lengths, strict=True)):
+        out[i, :n] = torch.from_numpy(cells.ids[start : start + n])
+    return out
+
+
+def _masked_loss(bert: Any, ids: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """Loss of one batch: 15 % of the genes hidden, cross entropy in nats at those places."""
+    hidden = (torch.rand(ids.shape, generator=rng) < _MASKED) & (ids > 0)
+    if not hidden.any():
+        hidden[0, 0] = True
+    # Unmasked attention over pad slots would let the length leak in.
+    state = bert.bert(
+        input_ids=ids.masked_fill(hidden, 1), attention_mask=(ids > 0).long()
+    ).last_hidden_state
+    return F.cross_entropy(bert.cls(state[hidden]), ids[hidden])
+
+
+def train(
+    adata: ad.AnnData,
+    *,
+    steps: int = 1500,
+    n_genes: int = 2000,
+    context: int = 128,
+    depth: int = 4,
+    width: int = 64,
+    batch_cells: int = 32,
+    random_weights: bool = False,
+    seed: int = 0,
+    layer: str | None = None,
+    folder: str | Path | None = None,
+    progress: bool = True,
+) -> Geneformer:
+    """Train a tiny BERT by masked-gene prediction.
+
+    One cell in ten is held out, to see whether the loss falls on cells that were not trained on.
+
+    Parameters
+    ----------
+    adata
+        Raw counts, ``(n_cells, n_genes)``.
+    steps
+        Batches to train on.
+    n_genes
+        Vocabulary: the most variable genes.
+    context
+        Longest sequence, in genes.
+    depth, width
+        Blocks, and features of a token.
+    batch_cells
+        Cells a batch.
+    random_weights
+        Skip the training: the control.
+    seed
+        Seed of weights, batches and masks.
+    layer
+        Layer of the AnnData with the counts; ``X`` when ``None``.
+    folder
+        Save the model here in the Geneformer layout.
+    progress
+        Show a bar.
+
+    Returns
+    -------
+    Geneformer
+        Named ``tiny`` or ``tiny-random``. Its ``loss_curve`` has columns ``step``, ``seconds``,
+        ``training`` and ``held_out``, in nats a masked gene.
+
+    Raises
+    ------
+    InputError
+        Too few cells or genes, or options that do not fit.
+    ModelError
+        When the values are not counts.
+    """
+    from transformers import BertConfig, BertForMaskedLM
+
+    if adata.n_obs < 20 or adata.n_vars < 20:
+        raise InputError(
+            f"{adata.n_obs} cells x {adata.n_vars} genes are too few to train on; 20 of each are "
+            "the least."
+        )
+    if min(steps, n_genes, context, depth, batch_cells) < 1 or width % 16:
+        raise InputError("Sizes must be at least 1, and width a multiple of 16.")
+    check_values(adata, wanted="counts", layer=layer, model="tiny")
+    counts = read_rows(adata, 0, adata.n_obs, layer=layer)
+    tokens, medians = _vocabulary(counts, adata.var_names, n_genes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = BertConfig(
+            vocab_size=len(tokens),
+            hidden_size=width,
+            num_hidden_layers=depth,
+            num_attention_heads=width // 16,
+            intermediate_size=4 * width,
+            hidden_act="relu",
+            max_position_embeddings=context,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            pad_token_id=0,
+        )
+        bert = BertForMaskedLM(config)
+        name = "tiny-random" if random_weights else "tiny"
+        curve = pd.DataFrame(columns=["step", "seconds", "training", "held_out"], dtype=float)
+        if not random_weights:
+            model = Geneformer(bert, tokens, medians, name=name)
+            cells = model.reader(adata, layer=layer, min_matched=0)(0, adata.n_obs)
+            ids = _padded(cells, context)[~cells.empty]
+            curve = _fit(bert, ids, steps, batch_cells, seed, progress)
+    model = Geneformer(bert.eval(), tokens, medians, name=name)
+    model.loss_curve = curve
+    model.checkpoint_sha256 = _weights_hash(bert)
+    model.licence = "your own"
+    if folder is not None:
+        _save(bert, model, tokens, medians, Path(folder))
+    return model.eval()
+
+
+def _fit(
+    bert: Any, ids: torch.Tensor, steps: int, batch_cells: int, seed: int, progress: bool
+) -> pd.DataFrame:
+    rng = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(ids), generator=rng)
+    held_out, trained = ids[order[: len(ids) // 10]], ids[order[len(ids) // 10 :]]
+    optimiser = torch.optim.AdamW(bert.parameters(), lr=_LEARNING_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, _LEARNING_RATE, total_steps=max(steps, 2), pct_start=0.1
+    )
+    every, losses, rows, began = max(steps // 30, 1), [], [], time.perf_counter()
+    for step in tqdm(range(1, steps + 1), desc="tiny", unit="batch", disable=not progress):
+        batch = trained[torch.randint(len(trained), (batch_cells,), generator=rng)]
+        loss = _masked_loss(bert.train(), batch[:, : int((batch > 0).sum(1).max())], rng)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(bert.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+        if step % every == 0 or step == steps:
+            # The same masks each time, so that the curve shows the model and not the masks.
+            fixed = torch.Generator().manual_seed(seed + 1)
+            with torch.no_grad():
+                away = float(_masked_loss(bert.eval(), held_out[:256], fixed))
+            rows.append((step, time.perf_counter() - began, float(np.mean(losses)), away))
+            losses = []
+    return pd.DataFrame(rows, columns=["step", "seconds", "training", "held_out"])
+
+
+def _weights_hash(bert: Any) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(bert.state_dict().items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _save(bert: Any, model: Geneformer, tokens: Any, medians: Any, folder: Path) -> None:
+    from transformers.utils import logging
+
+    folder.mkdir(parents=True, exist_ok=True)
+    logging.disable_progress_bar()
+    bert.save_pretrained(folder)
+    logging.enable_progress_bar()
+    (folder / "token_dictionary.json").write_text(json.dumps(tokens, indent=0))
+    (folder / "gene_median_dictionary.json").write_text(json.dumps(medians, indent=0))
+    model.loss_curve.to_csv(folder / "loss.csv", index=False)
+    (folder / "sclin.json").write_text(
+        json.dumps({"name": model.name, "sha256": model.checkpoint_sha256})
+    )
+
+
+def load(folder: str | Path) -> Geneformer:
+    """Load a tiny model that `train` saved."""
+    path = Path(folder)
+    if not (path / "sclin.json").is_file():
+        raise ModelError(f"{path} holds no tiny model: train one with layers.tiny.train.")
+    said = json.loads((path / "sclin.json").read_text())
+    model = Geneformer.load(path, name=said["name"])
+    model.loss_curve = pd.read_csv(path / "loss.csv")
+    model.checkpoint_sha256 = said["sha256"]
+    model.licence = "your own"
+    return model
+
+
+def cached(
+    adata: ad.AnnData,
+    *,
+    random_weights: bool = False,
+    seed: int = 0,
+    layer: str | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Geneformer:
+    """Train once for these cells and options; the same call is instant afterwards.
+
+    Parameters
+    ----------
+    adata, random_weights, seed, layer, progress, options
+        As for `train`. Models lie in ``tiny/`` of `sclin.layers.store.stores_folder`.
+
+    Returns
+    -------
+    Geneformer
+        The model.
+    """
+    said = {"random": random_weights, "seed": seed, "torch": torch.__version__, **options}
+    key = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
+    folder = stores_folder() / "tiny" / f"{dataset_id(adata, layer=layer)}-{key}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "sclin.json").is_file():
+            return train(
+                adata,
+                random_weights=random_weights,
+                seed=seed,
+                layer=layer,
+                folder=folder,
+                progress=progress,
+                **options,
+            )
+    return load(folder)
