@@ -293,25 +293,23 @@ def protocols(root: Path, task: str) -> str:
 
 
 def status(root: Path) -> str:
-    """Tell when, where and how each chapter was run."""
+    """Tell how long, on what and with which parameters each chapter was run."""
     rows: list[list[object]] = []
     for _, stems in _toc(root):
         for stem in stems:
-            metadata = _executed(root, stem)
-            ours, run = metadata.get("sclin", {}), metadata.get("papermill", {})
-            seen = {**run, **ours, **ours.get("provenance", {})}
-            seconds = seen.get("seconds") or seen.get("duration")
+            run = _executed(root, stem).get("sclin_run", {})
+            used = run.get("versions", {})
             rows.append(
                 [
                     f"[{_title(root, stem)}](chapters/{stem})",
-                    f"{float(seconds):.0f}" if seconds else "not run",
-                    ours.get("minutes", _front_matter(root, stem).get("minutes", "?")),
-                    seen.get("profile", "?"),
-                    seen.get("device", "CPU"),
-                    str(seen.get("start_time") or seen.get("date") or "?")[:16].replace("T", " "),
+                    f"{run['seconds']:.0f}" if run else "not run",
+                    _front_matter(root, stem).get("minutes", "?"),
+                    run.get("profile", "–"),
+                    run.get("device", "–"),
+                    f"sclin {used.get('sclin', '–')}, python {used.get('python', '–')}",
                 ]
             )
-    head = ["Chapter", "Seconds", "Promised minutes", "Profile", "Device", "Run at (UTC)"]
+    head = ["Chapter", "Seconds", "Promised minutes", "Profile", "Device", "Versions"]
     return table(rows, head)
 
 

@@ -85,7 +85,13 @@ def skip_member(app: Sphinx, what, name: str, thing, skip: bool, options) -> boo
 
 
 def mend_page(app: Sphinx, pagename: str, template: str, context: dict, doctree) -> None:
-    """Drop a role that promises list items which a reference list does not have."""
+    """Drop a role that a reference list does not live up to, and scripts that nothing uses."""
+    scripts = context.get("script_files", [])
+    context["script_files"] = [
+        script
+        for script in scripts
+        if "thebe" not in f"{script} {getattr(script, 'attributes', {}).get('body', '')}".lower()
+    ]
     if "body" in context:
         context["body"] = context["body"].replace(
             'role="list" class="citation-list"', 'class="citation-list"'
@@ -127,6 +133,6 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.connect("autodoc-skip-member", skip_member)
     app.connect("source-read", read_source)
     app.connect("env-get-outdated", outdated)
-    app.connect("html-page-context", mend_page)
+    app.connect("html-page-context", mend_page, priority=900)
     app.connect("build-finished", write_downloads)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
