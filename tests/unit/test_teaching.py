@@ -1,0 +1,131 @@
+"""Student copies, slides and the bundle are derived from chapters without loss."""
+
+from __future__ import annotations
+
+import base64
+import zipfile
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from sclin import teaching
+from sclin.errors import InputError
+
+PIXEL = base64.b64encode(b"\x89PNG not a real picture").decode()
+FENCE = "```"
+START = f"{FENCE}{{solution-start}} ex-a\n:class: dropdown\n{FENCE}"
+END = f"{FENCE}{{solution-end}}\n{FENCE}"
+
+
+@pytest.fixture
+def chapter() -> nbformat.NotebookNode:
+    figure = new_output("display_data", data={"image/png": PIXEL})
+    drawn = new_code_cell("draw()", outputs=[figure], execution_count=1)
+    drawn.metadata["mystnb"] = {"image": {"alt": "A line"}}
+    return new_notebook(
+        cells=[
+            new_markdown_cell("# Title\n\nAn opening with a {term}`rank score`.\nMore."),
+            drawn,
+            new_markdown_cell(
+                f"## Exercises\n\n{FENCE}{{exercise-start}}\n:label: ex-a\n{FENCE}\n"
+                f"Six times seven?\n{FENCE}{{exercise-end}}\n{FENCE}\n\n{START}\n\nMultiply."
+            ),
+            new_code_cell("answer = 6 * 7", execution_count=2),
+            new_markdown_cell(f"It is 42.\n\n{END}\n\nSecond question.\n\n{START}"),
+            new_code_cell("assert answer == 42"),
+            new_markdown_cell(f"{END}\n\n## References\n\nnone"),
+        ]
+    )
+
+
+def test_student_copy_keeps_questions_and_drops_answers(chapter) -> None:
+    student = teaching.student_copy(chapter)
+    text = "\n".join(cell.source for cell in student.cells)
+    for kept in ("Six times seven?", "Second question.", "## References", "draw()", START, END):
+        assert kept in text
+    for dropped in ("6 * 7", "answer == 42", "Multiply.", "It is 42."):
+        assert dropped not in text
+    assert not any(cell.get("outputs") for cell in student.cells)
+    assert chapter.cells[3].source == "answer = 6 * 7"
+
+
+def test_filled_copy_is_the_chapter_and_runs(chapter) -> None:
+    student = teaching.student_copy(chapter)
+    student.cells[1].source = "notes = 'mine'"
+    filled = teaching.fill(student, chapter)
+    scope: dict[str, object] = {}
+    for cell in filled.cells:
+        if cell.cell_type == "code":
+            exec(cell.source, scope)
+    assert scope["answer"] == 42 and scope["notes"] == "mine"
+    assert [c.source for c in filled.cells[2:]] == [c.source for c in chapter.cells[2:]]
+
+
+@pytest.mark.parametrize(
+    ("cells", "word"),
+    [
+        ([new_markdown_cell(START)], "never closed"),
+        ([new_markdown_cell(END)], "never started"),
+        ([new_markdown_cell(START), new_markdown_cell(START)], "starts inside"),
+    ],
+)
+def test_unpaired_solutions_are_refused(cells, word) -> None:
+    with pytest.raises(InputError, match=word):
+        teaching.student_copy(new_notebook(cells=cells))
+
+
+def test_fill_refuses_another_version(chapter) -> None:
+    student = teaching.student_copy(chapter)
+    student.cells.pop()
+    with pytest.raises(InputError, match="derive the copy again"):
+        teaching.fill(student, chapter)
+
+
+def test_slides_show_headings_sentences_and_figures(chapter, tmp_path: Path) -> None:
+    nbformat.write(chapter, tmp_path / "01_first_run.ipynb")
+    written = teaching.slides(tmp_path, tmp_path / "slides")
+    assert [path.name for path in written] == ["first_steps.html"]
+    text = written[0].read_text()
+    assert "An opening with a rank score." in text and "Six times seven?" in text
+    assert PIXEL in text and 'alt="A line"' in text
+    assert "6 * 7" not in text and "It is 42" not in text and "References" not in text
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_bundle_holds_pages_copies_and_slides(chapter, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(teaching, "_data_list", lambda: "baron_human")
+    html, notebooks, decks = tmp_path / "html", tmp_path / "notebooks", tmp_path / "slides"
+    for folder in (html, notebooks, decks):
+        folder.mkdir()
+    with pytest.raises(InputError, match="make book"):
+        teaching.bundle(html, notebooks, decks, tmp_path / "x.zip")
+    (html / "index.html").write_text("<p>book")
+    (decks / "yours.html").write_text("<p>deck")
+    jupytext.write(chapter, notebooks / "01_first_run.md", fmt="md:myst")
+    with zipfile.ZipFile(teaching.bundle(html, notebooks, decks, tmp_path / "x.zip")) as archive:
+        assert set(archive.namelist()) == {
+            "book/index.html",
+            "chapters/01_first_run.md",
+            "student/01_first_run_student.ipynb",
+            "slides/yours.html",
+            "data.txt",
+        }
+
+
+def test_exercises_of_the_real_chapters_fill_back(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[2] / "notebooks"
+    for path in teaching.exercises(folder, tmp_path):
+        solved = jupytext.read(folder / f"{path.stem.removesuffix('_student')}.md")
+        student = nbformat.read(path, 4)
+        gaps = sum(cell.source == teaching.CODE_GAP for cell in student.cells)
+        assert gaps, f"{path.stem} has no solution to empty"
+        filled = teaching.fill(student, solved)
+        assert [c.source for c in filled.cells] == [c.source for c in solved.cells]
+
+
+def test_empty_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="make book"):
+        teaching.exercises(tmp_path, tmp_path / "out")
