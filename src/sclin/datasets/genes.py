@@ -1,4 +1,4 @@
-"""Gene ids: versions stripped, symbols and Ensembl ids mapped, duplicates summed, losses counted."""
+"""Gene ids: versions stripped, ids mapped, duplicates summed, losses counted."""
 
 from __future__ import annotations
 

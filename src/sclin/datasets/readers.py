@@ -134,6 +134,7 @@ def pack(
     """Cells by genes as an AnnData with what its values are."""
     frame = obs if isinstance(obs, pd.DataFrame) else pd.DataFrame(index=pd.Index(obs, dtype=str))
     table = var if isinstance(var, pd.DataFrame) else pd.DataFrame(index=pd.Index(var, dtype=str))
+    frame = frame.set_axis([str(c) for c in frame.columns], axis=1)
     out = ad.AnnData(as_csr(X), obs=frame, var=table)
     out.uns["sclin"] = {"values": values or value_kind(out.X), "found_in": found_in}
     return out
@@ -194,7 +195,7 @@ def read_h5ad(path: str | Path, *, layer: str | None = None, backed: bool = Fals
         raise InputError(f"{path.name}: {found} is empty; the file has {', '.join(names)}.")
     var = source.raw.var if found == "raw" and source.raw is not None else source.var
     out = pack(matrix, source.obs, var.copy(), found_in=found)
-    out.obsm.update({k: v for k, v in source.obsm.items()})
+    out.obsm.update(dict(source.obsm))
     out.uns.update({k: v for k, v in source.uns.items() if k != "sclin"})
     if "sclin" in source.uns:
         out.uns["sclin"] = {**dict(source.uns["sclin"]), **out.uns["sclin"]}
@@ -243,13 +244,15 @@ def read_table(path: str | Path, *, orientation: str | None = None) -> ad.AnnDat
     """
     path = Path(path)
     separator = "," if ".csv" in path.name.lower() else "\t"
-    blocks, rows, columns = [], [], None
+    blocks: list[sp.csr_matrix] = []
+    rows: list[str] = []
+    columns: list[str] | None = None
     try:
         # In blocks of rows, so that a wide table is never held densely.
         for block in pd.read_csv(path, sep=separator, index_col=0, chunksize=1000):
             blocks.append(sp.csr_matrix(block.to_numpy(dtype=np.float32, na_value=np.nan)))
             rows.extend(block.index.astype(str))
-            columns = block.columns.astype(str)
+            columns = [str(c) for c in block.columns]
     except (ValueError, EOFError, OSError, pd.errors.ParserError) as error:
         raise DataError(f"{path.name} is not a table of numbers: {error}") from error
     if columns is None:
@@ -271,8 +274,8 @@ def read_table(path: str | Path, *, orientation: str | None = None) -> ad.AnnDat
             f"{'rows' if seen == 'genes_in_rows' else 'columns'} are named like genes."
         )
     if (orientation or seen) == "genes_in_rows":
-        return pack(X.T, list(columns), rows, found_in="table, genes in rows")
-    return pack(X, rows, list(columns), found_in="table, cells in rows")
+        return pack(X.T, columns, rows, found_in="table, genes in rows")
+    return pack(X, rows, columns, found_in="table, cells in rows")
 
 
 _HOUSEKEEPING = {"ACTB", "GAPDH", "B2M", "MALAT1", "RPLP0", "RPS6", "RPL3", "EEF1A1", "TMSB4X"}
@@ -336,7 +339,7 @@ def r_matrix(value: Any) -> tuple[sp.csr_matrix, list[str] | None, list[str] | N
         names = value.Dimnames
     elif hasattr(value, "dims"):
         X = sp.csr_matrix(np.asarray(value).T)
-        names = [value.coords[d].values if d in value.coords else None for d in value.dims]
+        names = [value.coords[d].to_numpy() if d in value.coords else None for d in value.dims]
     else:
         raise DataError(f"An R object of type {type(value).__name__} is not a matrix.")
     genes_, cells = (None if n is None else [str(v) for v in n] for n in names)
