@@ -384,7 +384,7 @@ def _data_list() -> str:
     """Name every dataset that the chapters fetch, with the command that fetches it."""
     from sclin import datasets
 
-    names = yaml.safe_dump(sorted(datasets.catalogue()["name"].astype(str)))
+    names = yaml.safe_dump(sorted(datasets.catalogue()))
     return (
         "Fetch on one machine with a network, then carry the cache folder along:\n"
         "  sclin data fetch NAME\n"
