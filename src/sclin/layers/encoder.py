@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sclin.errors import ModelError
 
@@ -22,9 +22,9 @@ __all__ = ["Block", "Encoder", "Packing"]
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu_,
-    "gelu": F.gelu,
-    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
-    "silu": lambda x: F.silu(x, inplace=True),
+    "gelu": functional.gelu,
+    "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
+    "silu": lambda x: functional.silu(x, inplace=True),
 }
 
 
@@ -74,7 +74,7 @@ def _attend(qkv: Tensor, heads: int, packing: Packing) -> Tensor:
         mask = None
         if valid < rows:
             mask = (torch.arange(rows) < valid)[None, None, None, :]
-        out[start:stop] = F.scaled_dot_product_attention(
+        out[start:stop] = functional.scaled_dot_product_attention(
             q[None, start:stop].transpose(1, 2),
             k[None, start:stop].transpose(1, 2),
             v[None, start:stop].transpose(1, 2),
@@ -93,7 +93,7 @@ def _attend_on_gpu(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
         except ImportError:  # torch before 2.10
             pass
         else:
-            ends = F.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
+            ends = functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
             parts = (q.contiguous(), k.contiguous(), v.contiguous())
             return varlen_attn(*parts, ends, ends, longest, longest)
     column = torch.arange(longest, device=q.device)
@@ -106,7 +106,7 @@ def _attend_on_gpu(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
         return full.transpose(1, 2)
 
     mask = None if bool(keys.all()) else keys[:, None, None, :]
-    out = F.scaled_dot_product_attention(pad(q), pad(k), pad(v), attn_mask=mask)
+    out = functional.scaled_dot_product_attention(pad(q), pad(k), pad(v), attn_mask=mask)
     return out.transpose(1, 2)[there]
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 from tqdm.auto import tqdm
 
 from sclin.errors import InputError, ModelError
@@ -68,7 +68,7 @@ def _masked_loss(bert: Any, ids: torch.Tensor, rng: torch.Generator) -> torch.Te
     state = bert.bert(
         input_ids=ids.masked_fill(hidden, 1), attention_mask=(ids > 0).long()
     ).last_hidden_state
-    return F.cross_entropy(bert.cls(state[hidden]), ids[hidden])
+    return functional.cross_entropy(bert.cls(state[hidden]), ids[hidden])
 
 
 def train(

@@ -1,0 +1,148 @@
+"""Any Hugging Face encoder, given a function that turns a cell into tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from torch import Tensor, nn
+
+from sclin.errors import ModelError
+from sclin.layers.encoder import Packing
+from sclin.layers.models.base import Model, file_sha256
+from sclin.layers.tokens import Cells, GeneMatch
+
+__all__ = ["HuggingFaceEncoder"]
+
+#: ``(vocabulary index of the expressed genes, their counts) -> token ids of the cell``.
+Tokenizer = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+class HuggingFaceEncoder(Model):
+    """A transformers encoder that takes ``input_ids`` and ``attention_mask``.
+
+    Blocks are watched with forward hooks, one batch of padded cells at a time.
+
+    Parameters
+    ----------
+    module
+        The transformers model.
+    vocabulary
+        Token of each gene id, and special tokens as ``<name>``.
+    tokenizer
+        ``(tokens of the expressed genes, their counts) -> token ids``, special tokens included.
+    specials
+        Special tokens that the tokenizer puts before and after the genes.
+    name
+        Name in stores.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        vocabulary: Mapping[str, int],
+        tokenizer: Tokenizer,
+        *,
+        specials: tuple[int, int] = (0, 0),
+        name: str = "huggingface",
+    ) -> None:
+        super().__init__()
+        self.name, self.vocabulary, self.tokenizer = name, dict(vocabulary), tokenizer
+        self.module = getattr(module, "base_model", module)
+        self.width = module.config.hidden_size
+        self.specials = specials
+        self.padding_id = module.config.pad_token_id or 0
+        self.poolings = ("CLS", "mean", "max") if specials[0] else ("mean", "max")
+        wanted = module.config.num_hidden_layers
+        stacks = [
+            part
+            for part in self.module.modules()
+            if isinstance(part, nn.ModuleList) and len(part) == wanted
+        ]
+        if not stacks:
+            raise ModelError(
+                f"{type(module).__name__} has no list of {wanted} blocks to watch; only plain "
+                "encoders can be run."
+            )
+        self._blocks = stacks[0]
+        self.final_is = str(wanted)
+        self.options = {
+            "tokenizer": getattr(tokenizer, "__qualname__", type(tokenizer).__name__),
+            "specials": list(specials),
+        }
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        vocabulary: Mapping[str, int],
+        tokenizer: Tokenizer,
+        specials: tuple[int, int] = (0, 0),
+        name: str = "huggingface",
+    ) -> HuggingFaceEncoder:
+        """Load a folder in the transformers layout (safetensors only)."""
+        from transformers import AutoModel
+
+        folder = Path(path)
+        weights = folder / "model.safetensors"
+        if not weights.is_file():
+            raise ModelError(f"{folder} has no model.safetensors.")
+        try:
+            module = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        except Exception as error:
+            raise ModelError(f"{folder} cannot be read: {error}") from error
+        model = cls(module, vocabulary, tokenizer, specials=specials, name=name)
+        model.checkpoint_sha256 = file_sha256(weights)
+        return model.eval()
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return len(self._blocks)
+
+    def encode(
+        self, rows: sp.csr_matrix, match: GeneMatch, raw: sp.csr_matrix, obs: pd.DataFrame
+    ) -> Cells:
+        """Call the tokenizer cell by cell."""
+        parts = []
+        for start, stop in zip(rows.indptr[:-1], rows.indptr[1:], strict=True):
+            made = self.tokenizer(match.ids[rows.indices[start:stop]], rows.data[start:stop])
+            parts.append(np.asarray(made, np.int64))
+        lengths = np.array([len(part) for part in parts], np.int64)
+        n = np.diff(rows.indptr).astype(np.int64)
+        cut = np.maximum(n + sum(self.specials) - lengths, 0)
+        return Cells(np.concatenate(parts), lengths, None, n == 0, cut)
+
+    def states(
+        self, cells: Cells, *, padded: bool = False, depth: int | None = None
+    ) -> Iterator[tuple[str, Tensor, Packing]]:
+        """Run a padded batch; the hooks keep each block's output until it is pooled."""
+        device = next(self.parameters()).device
+        packing = Packing.of(cells.lengths.tolist(), device, padded=True)
+        longest = max(packing.lengths)
+        there = torch.arange(longest) < torch.from_numpy(cells.lengths)[:, None]
+        ids = torch.full(there.shape, self.padding_id)
+        ids[there] = torch.from_numpy(cells.ids)
+        kept: list[Tensor] = []
+
+        def first(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            kept.append(args[0] if args else kwargs["hidden_states"])
+
+        def after(_: Any, args: Any, out: Any) -> None:
+            kept.append(out if isinstance(out, Tensor) else out[0])
+
+        hooks = [self._blocks[0].register_forward_pre_hook(first, with_kwargs=True)]
+        hooks += [block.register_forward_hook(after) for block in self._blocks]
+        try:
+            self.module(input_ids=ids.to(device), attention_mask=there.long().to(device))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for i, state in enumerate(kept):
+            yield str(i), state.reshape(-1, self.width), packing

@@ -1,0 +1,387 @@
+"""scFoundation: gene identity plus a soft-binned value, expressed genes only, norm last.
+
+Weights are under a non-commercial licence: they are read where the user keeps them and never
+converted or shipped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sclin.errors import InputError, ModelError, nearest
+from sclin.layers.encoder import Encoder, Packing
+from sclin.layers.models.base import Model, file_sha256, load_named
+from sclin.layers.tokens import Cells, GeneMatch, read_rows, with_specials
+
+__all__ = ["ScFoundation", "read_vocabulary"]
+
+_KEYS = ("cell", "rde", "gene")
+_VALUES = ("counts", "log", "log_with_total", "log_reference", "bulk_counts", "bulk_log")
+_LINEAR = {
+    "self_attn.out_proj": "out",
+    "linear1": "up",
+    "linear2": "down",
+    "norm1": "norm1",
+    "norm2": "norm2",
+}
+
+
+def read_vocabulary(path: str | Path) -> dict[str, int]:
+    """Read the gene table: a header, then one symbol and its index a line.
+
+    Raises
+    ------
+    ModelError
+        When the file is missing or is not such a table.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ModelError(f"There is no vocabulary {file}; it is OS_scRNA_gene_index.19264.tsv.")
+    try:
+        table = pd.read_csv(file, sep="\t", keep_default_na=False)
+        genes, index = table["gene_name"].astype(str), table["index"].astype(int)
+    except (KeyError, ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"{file} is not the vocabulary: two tab-separated columns, gene_name and index, are "
+            f"needed ({error})."
+        ) from error
+    return dict(zip(genes, index.tolist(), strict=True))
+
+
+class _ValueEmbedding(nn.Module):
+    """A number becomes a softmax mixture of bin vectors."""
+
+    def __init__(self, bins: int, width: int, alpha: float) -> None:
+        super().__init__()
+        self.alpha = alpha
+        self.mlp = nn.Linear(1, bins)
+        self.mlp2 = nn.Linear(bins, bins)
+        self.emb = nn.Embedding(bins, width)
+        self.emb_mask = nn.Embedding(1, width)
+        self.emb_pad = nn.Embedding(1, width)
+
+    def weights(self, values: Tensor) -> Tensor:
+        """Weight of each bin, ``(n, bins)``."""
+        u = nn.functional.leaky_relu(self.mlp(values[:, None]), 0.1)
+        return torch.softmax(self.alpha * u + self.mlp2(u), dim=-1)
+
+    def forward(self, values: Tensor, pad: Tensor | None = None) -> Tensor:
+        """Embed values, ``(n,) -> (n, width)``; `pad` marks rows that hold no token."""
+        out = self.weights(values) @ self.emb.weight
+        if pad is not None:
+            out[pad] = self.emb_pad.weight[0]
+        return out
+
+
+class ScFoundation(Model):
+    """scFoundation's encoder.
+
+    Parameters
+    ----------
+    config
+        Flat configuration of the checkpoint.
+    vocabulary
+        Index of each gene symbol.
+    name
+        Name in stores.
+    depth_token
+        The target depth T: ``t4`` sets it to 4; ``f2`` to log10 of twice the cell's total;
+        ``a1`` to log10 of the total plus 1.
+    values
+        ``counts``; ``log`` (log1p of counts per 10,000, S from the sum of log values, as the
+        official option T); ``log_with_total`` (the same with raw totals in `total`, option A);
+        ``log_reference`` (S as the reference code of the layer paper has it); ``bulk_counts``,
+        ``bulk_log``.
+    total
+        Column of ``obs`` with the raw total over the vocabulary, for ``log_with_total``.
+    """
+
+    gene_order = "vocabulary"
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        vocabulary: Mapping[str, int],
+        *,
+        name: str = "scfoundation",
+        depth_token: str = "t4",
+        values: str = "counts",
+        total: str | None = None,
+    ) -> None:
+        super().__init__()
+        encoder = config["encoder"]
+        if encoder.get("module_type", "transformer") != "transformer":
+            raise ModelError(
+                f"The encoder is a {encoder['module_type']!r}; only transformers can be run."
+            )
+        if values not in _VALUES:
+            raise InputError(
+                f"values={values!r} is not one of {', '.join(_VALUES)}.{nearest(values, _VALUES)}"
+            )
+        if not re.fullmatch(r"[tfa]\d+(\.\d+)?", depth_token):
+            raise InputError(
+                f"depth_token={depth_token!r} is not of the form t4, f2 or a1 (target, factor, "
+                "addition)."
+            )
+        if (values == "log_with_total") != (total is not None):
+            raise InputError("values='log_with_total' and total= (a column of obs) go together.")
+        self.name, self.vocabulary = name, dict(vocabulary)
+        self.width = encoder["hidden_dim"]
+        self.n_genes = int(config["seq_len"]) - 2
+        if max(self.vocabulary.values()) >= self.n_genes:
+            raise ModelError(
+                f"The vocabulary goes up to index {max(self.vocabulary.values()):,}, but the "
+                f"checkpoint has {self.n_genes:,} genes."
+            )
+        self.specials = (0, 2)
+        self.poolings = ("S", "mean", "T", "max")
+        self.depth_token, self.values, self.total = depth_token, values, total
+        self.wanted = "counts" if values in ("counts", "bulk_counts") else "log"
+        self.padding_id = self.padding_value = int(config["pad_token_id"])
+        self.licence = "The scFoundation License (non-commercial research only)"
+        self.options = {"depth_token": depth_token, "values": values, "total": total}
+        self.token_emb = _ValueEmbedding(
+            int(config["bin_num"]), self.width, float(config["bin_alpha"])
+        )
+        self.pos_emb = nn.Embedding(self.n_genes + 3, self.width)
+        self.encoder = Encoder(
+            encoder["depth"],
+            self.width,
+            4 * self.width,
+            encoder["heads"],
+            norm_first=bool(encoder.get("norm_first", False)),
+            act="relu",
+            eps=1e-5,
+            final_norm=True,
+        )
+        self._target = 0.0
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        vocabulary: str | Path | None = None,
+        key: str = "cell",
+        name: str = "scfoundation",
+        depth_token: str = "t4",
+        values: str = "counts",
+        total: str | None = None,
+    ) -> ScFoundation:
+        """Load ``models.ckpt`` as it is published.
+
+        Parameters
+        ----------
+        path
+            The checkpoint.
+        vocabulary
+            ``OS_scRNA_gene_index.19264.tsv``; that of the catalogue when ``None``.
+        key
+            Which of the three sets of weights: ``cell``, ``rde`` or ``gene``.
+        name, depth_token, values, total
+            See the class.
+
+        Raises
+        ------
+        ModelError
+            Missing or damaged file, unknown key, keys or shapes that do not fit.
+        """
+        file = Path(path)
+        if not file.is_file():
+            raise ModelError(
+                f"There is no checkpoint {file}. scFoundation's models.ckpt is published by its "
+                "authors; download it and give its path as checkpoint=."
+            )
+        if vocabulary is None:
+            from sclin import datasets
+
+            vocabulary = datasets.resource("scfoundation_vocabulary")
+        genes = (
+            read_vocabulary(vocabulary) if isinstance(vocabulary, str | Path) else dict(vocabulary)  # type: ignore[arg-type]
+        )
+        try:
+            # Only tensors and plain containers: nothing in the file can run.
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        except Exception as error:
+            raise ModelError(
+                f"{file} cannot be read as weights only ({type(error).__name__}: {error}). The "
+                "file is damaged, or holds objects beside tensors, which are not loaded."
+            ) from error
+        if not isinstance(content, dict) or key not in content:
+            found = sorted(map(str, content)) if isinstance(content, dict) else type(content)
+            raise ModelError(
+                f"{file} has no set of weights {key!r}; it has {found}.{nearest(key, _KEYS)}"
+            )
+        try:
+            said = content[key]["config"]
+            kind = said["model"]
+            config = {**said["model_config"][kind], **said["dataset_config"]["rnaseq"]}
+            weights = {
+                name.removeprefix("model."): tensor
+                for name, tensor in content[key]["state_dict"].items()
+            }
+            model = cls(
+                config, genes, name=name, depth_token=depth_token, values=values, total=total
+            )
+        except KeyError as error:
+            raise ModelError(f"{file}: the configuration lacks {error}.") from error
+        load_named(
+            model,
+            weights,
+            _names(model),
+            where=str(file),
+            unused=("decoder", "norm.", "to_final."),
+        )
+        model.options = {**model.options, "key": key}
+        model.checkpoint_sha256 = file_sha256(file)
+        return model.eval()
+
+    @classmethod
+    def random(
+        cls,
+        *,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        n_genes: int = 19264,
+        bins: int = 100,
+        vocabulary: Mapping[str, int] | None = None,
+        seed: int = 0,
+        name: str = "scfoundation-random",
+    ) -> ScFoundation:
+        """Build the architecture with random weights, the published size by default."""
+        config = {
+            "encoder": {"hidden_dim": width, "depth": depth, "heads": heads},
+            "seq_len": n_genes + 2,
+            "pad_token_id": 103,
+            "bin_num": bins,
+            "bin_alpha": 1.0,
+        }
+        genes = vocabulary or {f"GENE{i:05d}": i for i in range(n_genes)}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = cls(config, genes, name=name)
+        model.checkpoint_sha256 = f"random-{seed}-{width}-{depth}"
+        return model.eval()
+
+    # ---- cells to tokens ------------------------------------------------------------------
+
+    def prepare(self, adata: ad.AnnData, match: GeneMatch, layer: str | None) -> None:
+        """Bulk counts are scaled to the median total of the data set."""
+        if self.values != "bulk_counts":
+            return
+        totals = np.concatenate(
+            [
+                _sums(match.restrict(read_rows(adata, i, min(i + 1024, adata.n_obs), layer=layer)))
+                for i in range(0, adata.n_obs, 1024)
+            ]
+        )
+        self._target = float(np.median(totals[totals > 0]))
+
+    def encode(
+        self, rows: sp.csr_matrix, match: GeneMatch, raw: sp.csr_matrix, obs: pd.DataFrame
+    ) -> Cells:
+        """Expressed genes in the order of the vocabulary, then T, then S."""
+        n = np.diff(rows.indptr).astype(np.int64)
+        data = rows.data.astype(np.float64)
+        cell = np.repeat(np.arange(len(n)), n)
+        total = _sums(rows)
+        safe = np.where(total > 0, total, 1.0)
+        if self.values == "counts":
+            values = np.log1p(data / safe[cell] * 1e4)
+        elif self.values == "bulk_counts":
+            values = np.log1p(data / safe[cell] * self._target)
+        else:
+            values = data
+        if self.values == "log_with_total":
+            total = self._totals(obs)
+        elif self.values == "log_reference":
+            # The reference adds up the log values of all genes, and one.
+            total = _sums(raw) + 1
+        elif self.values in ("bulk_counts", "bulk_log"):
+            total = np.bincount(cell, weights=values, minlength=len(n))
+        s, t = self._depth(np.where(n > 0, total, 1.0))
+        ids, lengths, numbers = with_specials(
+            match.ids[rows.indices],
+            n,
+            values,
+            after=[(self.n_genes, t), (self.n_genes + 1, s)],
+        )
+        return Cells(ids, lengths, numbers, n == 0, np.zeros_like(n))
+
+    def _depth(self, total: NDArray[np.float64]) -> tuple[NDArray[np.float64], Any]:
+        if self.values == "bulk_log":
+            return total, total
+        if self.values == "bulk_counts":
+            return np.log10(total), np.log10(total)
+        kind, number = self.depth_token[0], float(self.depth_token[1:])
+        logged = np.log10(total)
+        target = {"t": number, "f": np.log10(total * number) if number else 0, "a": logged + number}
+        return logged, target[kind]
+
+    def _totals(self, obs: pd.DataFrame) -> NDArray[np.float64]:
+        if self.total not in obs:
+            raise InputError(
+                f"obs has no column {self.total!r} with raw totals; it has {list(obs.columns)}."
+            )
+        total = obs[self.total].to_numpy(np.float64)
+        if not (total > 0).all():
+            raise ModelError(f"obs[{self.total!r}] holds totals that are not above 0.")
+        return total
+
+    # ---- tokens to layers -----------------------------------------------------------------
+
+    def embed(self, ids: Tensor, values: Tensor | None, packing: Packing) -> Tensor:
+        """Value plus gene."""
+        if values is None:
+            raise ModelError(f"{self.name} needs a value for each token.")
+        pad = None
+        if packing.lengths != packing.valid:
+            rows = torch.cat(
+                [torch.arange(n) >= v for n, v in zip(packing.lengths, packing.valid, strict=True)]
+            )
+            pad = rows.to(ids.device)
+        number = values.to(self.pos_emb.weight.dtype)
+        return self.token_emb(number, pad).add_(self.pos_emb(ids))
+
+    def pooled_width(self, pooling: str) -> int:
+        """Features of a pooling: four times the width for ``official``."""
+        return 4 * self.width if pooling == "official" else self.width
+
+    def official(self, x: Tensor, packing: Packing) -> Tensor:
+        """S, T, max and mean over genes, side by side."""
+        return torch.cat([self.pool(x, packing, p) for p in ("S", "T", "max", "mean")], dim=1)
+
+
+def _sums(rows: sp.csr_matrix) -> NDArray[np.float64]:
+    return np.asarray(rows.sum(axis=1, dtype=np.float64)).ravel()
+
+
+def _names(model: ScFoundation) -> dict[str, str]:
+    """Parameter of the module -> key of the checkpoint."""
+    names = {}
+    for own, _ in model.named_parameters():
+        if not own.startswith("encoder."):
+            names[own] = own
+        elif own.startswith("encoder.final_norm."):
+            names[own] = own.replace("final_norm", "norm")
+        else:
+            _, _, block, part, kind = own.split(".")
+            stem = f"encoder.transformer_encoder.{block}"
+            if part == "qkv":
+                names[own] = f"{stem}.self_attn.in_proj_{kind}"
+            else:
+                theirs = next(key for key, value in _LINEAR.items() if value == part)
+                names[own] = f"{stem}.{theirs}.{kind}"
+    return names

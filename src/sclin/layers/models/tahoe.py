@@ -1,0 +1,323 @@
+"""Tahoe-x1: gene identity plus binned counts, CLS first, norm first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+import yaml
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sclin.errors import InputError, ModelError
+from sclin.layers.encoder import Encoder, Packing, activation
+from sclin.layers.models.base import Model, file_sha256, load_named
+from sclin.layers.tokens import Cells, GeneMatch, cell_seed, subset_rows, with_specials
+
+__all__ = ["TahoeX1", "bin_counts"]
+
+_UNUSED = ("flag_encoder.", "expression_decoder.", "mvc_decoder.")
+_LINEAR = {
+    "qkv": "self_attn.Wqkv",
+    "out": "self_attn.out_proj",
+    "up": "up_proj",
+    "down": "down_proj",
+    "norm1": "norm1",
+    "norm2": "norm2",
+}
+#: Context of the official prediction script, whatever the size.
+_CONTEXT = 2048
+
+
+def bin_counts(counts: NDArray[np.float32], n_bins: int, *, right: bool = False) -> NDArray[Any]:
+    """Rank bins of one cell's counts.
+
+    Parameters
+    ----------
+    counts
+        Counts of the expressed genes, ``(n,)``.
+    n_bins
+        Bins, the one of unexpressed genes included; results lie in 1 .. ``n_bins - 1``.
+    right
+        Whether a count on an edge goes to the bin above.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n,)`` float32.
+
+    Examples
+    --------
+    >>> bin_counts(np.array([1, 2, 3, 50], dtype=np.float32), 5)
+    array([1., 3., 4., 4.], dtype=float32)
+    """
+    if len(counts) == 0:
+        return counts
+    numbers = torch.from_numpy(np.ascontiguousarray(counts, dtype=np.float32))
+    edges = torch.quantile(numbers, torch.linspace(0, 1, n_bins - 1))
+    return (torch.bucketize(numbers, edges, right=right) + 1).numpy().astype(np.float32)
+
+
+class _Drug(nn.Module):
+    """A drug's fingerprint as a token."""
+
+    def __init__(self, n_drugs: int, n_bits: int, hidden: int, width: int, act: str) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(n_drugs, n_bits)
+        self.fc = nn.Linear(n_bits, hidden)
+        self.proj = nn.Linear(hidden, width)
+        self.norm = nn.LayerNorm(width)
+        self.act = activation(act)
+
+    def forward(self, drug: Tensor) -> Tensor:
+        return self.norm(self.proj(self.act(self.fc(self.embedding(drug)))))
+
+
+class TahoeX1(Model):
+    """Tahoe-x1 of any size.
+
+    Parameters
+    ----------
+    config, collator
+        Contents of ``model_config.yml`` and ``collator_config.yml``.
+    vocabulary
+        Index of each Ensembl gene id and special token.
+    name
+        Name in stores.
+    max_length
+        Longest sequence, CLS included; longer cells keep a random subset, seeded by cell id.
+    official_3b
+        Reproduce what the official code does with the 3b model and no drug: the first expressed
+        gene keeps its raw count and is left out of the bins.
+    drug
+        Index of a drug in the chemistry table; adds the drug token (models that have one).
+    chemistry
+        Sizes of the drug encoder, when the weights have one.
+    sample_seed
+        Seed of the subsets.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        collator: Mapping[str, Any],
+        vocabulary: Mapping[str, int],
+        *,
+        name: str = "tahoe-x1",
+        max_length: int = _CONTEXT,
+        official_3b: bool = False,
+        drug: int | None = None,
+        chemistry: tuple[int, int, int] | None = None,
+        sample_seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for key, wanted in (("norm_scheme", "pre"), ("use_glu", False), ("cell_emb_style", "cls")):
+            if config.get(key, wanted) != wanted:
+                raise ModelError(f"{key}={config[key]!r} cannot be run; {wanted!r} is needed.")
+        expression = config.get("expression_encoder", {})
+        if expression.get("input_emb_style", "continuous") != "continuous":
+            raise ModelError("Only models with continuous expression values can be run.")
+        if drug is not None and chemistry is None:
+            raise ModelError("These weights have no drug encoder (chem_encoder): leave drug= out.")
+        if drug is not None and "<drug>" not in vocabulary:
+            raise ModelError("The vocabulary has no <drug> token: leave drug= out.")
+        if drug is not None and chemistry is not None and not 0 <= drug < chemistry[0]:
+            raise InputError(f"drug={drug} is not one of the {chemistry[0]:,} drugs of the model.")
+        if max_length < 3:
+            raise InputError(f"max_length={max_length} leaves no room for genes; 3 is the least.")
+        self.name, self.vocabulary = name, dict(vocabulary)
+        self.width = int(config["d_model"])
+        self.pad_value = float(collator.get("pad_value", -2))
+        self.padding_value = self.pad_value
+        self.padding_id = int(self.vocabulary["<pad>"])
+        self.n_bins = int(collator.get("num_bins", 51))
+        self.right = bool(collator.get("right_binning", False))
+        self.binning = bool(collator.get("do_binning", True))
+        self.max_value = float(expression.get("max_value", 512))
+        self.max_length, self.official_3b, self.drug = max_length, official_3b, drug
+        self.seed = sample_seed
+        self.specials = (1 if drug is None else 2, 0)
+        self.poolings = ("CLS", "mean", "max")
+        self.licence = "Apache-2.0"
+        self.options = {
+            "max_length": max_length,
+            "official_3b": official_3b,
+            "drug": drug,
+            "sample_seed": sample_seed,
+        }
+        eps = float(config.get("norm_config", {}).get("eps", 1e-5))
+        self.gene_embedding = nn.Embedding(int(config["vocab_size"]), self.width)
+        use_norm = config.get("gene_encoder", {}).get("use_norm", True)
+        self.gene_norm = nn.LayerNorm(self.width) if use_norm else nn.Identity()
+        self.value1 = nn.Linear(1, self.width)
+        self.value2 = nn.Linear(self.width, self.width)
+        use_norm = expression.get("use_norm", True)
+        self.value_norm = nn.LayerNorm(self.width) if use_norm else nn.Identity()
+        self.value_act = activation(expression.get("activation", "relu"))
+        self.chemistry = (
+            _Drug(
+                *chemistry, self.width, config.get("chemical_encoder", {}).get("activation", "gelu")
+            )
+            if chemistry is not None
+            else None
+        )
+        self.encoder = Encoder(
+            int(config["n_layers"]),
+            self.width,
+            int(config.get("expansion_ratio", 4)) * self.width,
+            int(config["n_heads"]),
+            norm_first=True,
+            act=config.get("transformer_activation", "relu"),
+            eps=eps,
+            final_norm=True,
+        )
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        name: str = "tahoe-x1",
+        max_length: int = _CONTEXT,
+        official_3b: bool = False,
+        drug: int | None = None,
+        sample_seed: int = 0,
+    ) -> TahoeX1:
+        """Load a folder of the official hub, such as ``70m-model``.
+
+        Parameters
+        ----------
+        path
+            Folder with ``model.safetensors``, ``vocab.json``, ``model_config.yml`` and
+            ``collator_config.yml``.
+        name, max_length, official_3b, drug, sample_seed
+            See the class.
+
+        Raises
+        ------
+        ModelError
+            Missing or damaged files, keys or shapes that do not fit.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        folder = Path(path)
+        files = ("vocab.json", "model_config.yml", "collator_config.yml", "model.safetensors")
+        lost = [file for file in files if not (folder / file).is_file()]
+        if lost:
+            raise ModelError(f"{folder} lacks {', '.join(lost)}; a Tahoe-x1 folder holds all four.")
+        try:
+            vocabulary = json.loads((folder / files[0]).read_text())
+            config = yaml.safe_load((folder / files[1]).read_text())
+            collator = yaml.safe_load((folder / files[2]).read_text())
+            weights = {
+                key.removeprefix("model."): value
+                for key, value in load_file(folder / files[3]).items()
+            }
+        except (SafetensorError, ValueError, yaml.YAMLError) as error:
+            raise ModelError(
+                f"{folder} cannot be read ({type(error).__name__}: {error}): a file is damaged. "
+                "Download it again."
+            ) from error
+        chemistry = None
+        if "chem_encoder.embedding.weight" in weights and drug is not None:
+            n_drugs, n_bits = weights["chem_encoder.embedding.weight"].shape
+            chemistry = (n_drugs, n_bits, weights["chem_encoder.fc.weight"].shape[0])
+        try:
+            model = cls(
+                config,
+                collator,
+                vocabulary,
+                name=name,
+                max_length=max_length,
+                official_3b=official_3b,
+                drug=drug,
+                chemistry=chemistry,
+                sample_seed=sample_seed,
+            )
+        except KeyError as error:
+            raise ModelError(f"{folder}: vocabulary or configuration lack {error}.") from error
+        unused = _UNUSED if chemistry else (*_UNUSED, "chem_encoder.")
+        load_named(model, weights, _names(model), where=str(folder / files[3]), unused=unused)
+        model.checkpoint_sha256 = file_sha256(folder / files[3])
+        return model.eval()
+
+    def encode(
+        self, rows: sp.csr_matrix, match: GeneMatch, raw: sp.csr_matrix, obs: pd.DataFrame
+    ) -> Cells:
+        """CLS, then the expressed genes in the order of the columns, counts in rank bins."""
+        n = np.diff(rows.indptr).astype(np.int64)
+        values = rows.data.astype(np.float32)
+        first = int(self.official_3b)
+        if self.binning:
+            for start, stop in zip(rows.indptr[:-1] + first, rows.indptr[1:], strict=True):
+                values[start:stop] = bin_counts(values[start:stop], self.n_bins, right=self.right)
+        binned = sp.csr_matrix((values, rows.indices, rows.indptr), shape=rows.shape)
+
+        def choose(row: int, size: int) -> NDArray[np.int64]:
+            rng = np.random.default_rng(cell_seed(str(obs.index[row]), self.seed))
+            kept = first + rng.choice(size - first, room - first, replace=False)
+            return np.concatenate([np.arange(first), kept])
+
+        room = self.max_length - self.specials[0]
+        binned, cut = subset_rows(binned, room, choose)
+        special = [self.vocabulary["<cls>"]]
+        if self.drug is not None:
+            special.append(self.vocabulary["<drug>"])
+        ids, lengths, numbers = with_specials(
+            match.ids[binned.indices],
+            n - cut,
+            binned.data,
+            before=[(token, self.pad_value) for token in special],
+        )
+        return Cells(ids, lengths, numbers, n == 0, cut)
+
+    def embed_parts(self, ids: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the normed gene and value vectors, each ``(n, width)``."""
+        gene = self.gene_norm(self.gene_embedding(ids))
+        number = values.to(gene.dtype).clamp(max=self.max_value)[:, None]
+        return gene, self.value_norm(self.value2(self.value_act(self.value1(number))))
+
+    def embed(self, ids: Tensor, values: Tensor | None, packing: Packing) -> Tensor:
+        """Gene plus value; the drug takes the second place where there is one."""
+        if values is None:
+            raise ModelError(f"{self.name} needs a value for each token.")
+        gene, value = self.embed_parts(ids, values)
+        x = gene.add_(value) if not isinstance(self.gene_norm, nn.Identity) else gene + value
+        if self.drug is not None and self.chemistry is not None:
+            x[packing.starts + 1] = self.chemistry(torch.tensor([self.drug], device=x.device))
+        return x
+
+    def official(self, x: Tensor, packing: Packing) -> Tensor:
+        """CLS, scaled to length 1."""
+        return nn.functional.normalize(self.pool(x, packing, "CLS"), dim=1)
+
+
+def _names(model: TahoeX1) -> dict[str, str]:
+    """Parameter of the module -> key of the checkpoint."""
+    front = {
+        "gene_embedding": "gene_encoder.embedding",
+        "gene_norm": "gene_encoder.enc_norm",
+        "value1": "expression_encoder.linear1",
+        "value2": "expression_encoder.linear2",
+        "value_norm": "expression_encoder.norm",
+    }
+    names = {}
+    for own, _ in model.named_parameters():
+        head, _, kind = own.rpartition(".")
+        if head in front:
+            names[own] = f"{front[head]}.{kind}"
+        elif head.startswith("chemistry"):
+            names[own] = own.replace("chemistry", "chem_encoder")
+        elif head == "encoder.final_norm":
+            names[own] = f"transformer_encoder.norm.{kind}"
+        else:
+            _, _, block, part = head.split(".")
+            names[own] = f"transformer_encoder.layers.{block}.{_LINEAR[part]}.{kind}"
+    return names
