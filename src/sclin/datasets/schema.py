@@ -98,21 +98,22 @@ _RESOURCE = _record(
     notes=_TEXTS,
 )
 _MODEL = _record(
-    ("title", "licence", "commercial_use", "convention", "files"),
+    ("title", "licence", "commercial", "convention", "files", "page", "layers"),
     title=_TEXT,
-    adapter=_TEXT,
+    repo=_TEXT,
+    revision=_TEXT,
+    page=_TEXT,
+    files=_TEXTS,
+    options={"type": "object", "additionalProperties": _TEXT},
     parameters=_SIZE,
     layers=_SIZE,
     width=_SIZE,
     context=_SIZE,
-    files=_FILES,
-    folder=_TEXT,
     licence=_TEXT,
-    commercial_use={"type": "boolean"},
+    commercial={"type": "boolean"},
     convention=_TEXT,
     genes=_TEXT,
     citation=_TEXT,
-    homepage=_TEXT,
     notes=_TEXTS,
 )
 _WHEEL = _record(
@@ -160,6 +161,13 @@ class Entry:
             raise AttributeError(key)
         return self.record.get(key)
 
+    def __getitem__(self, key: str) -> Any:
+        return self.record[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a field of the record, or ``default``."""
+        return self.record.get(key, default)
+
     @property
     def option(self) -> str | None:
         """Name of the option that chooses between the files, if there is one."""
@@ -172,6 +180,11 @@ class Entry:
 
     def files_of(self, choice: str | None = None) -> list[RemoteFile]:
         """Files of the entry, or of one choice of its option."""
+        if self.section == "model":
+            raise DataError(
+                f"{self.name} is a model: sclin.layers.load_model({self.name!r}) fetches it. "
+                f"Its licence is {self.record['licence']}."
+            )
         groups: dict[str, list[dict[str, Any]]] = {"": self.record.get("files", [])}
         if self.option is not None:
             variant = self.record["variant"]
@@ -284,7 +297,7 @@ def read_catalogue(path: str | Path) -> Catalogue:
         )
     found = Catalogue(raw)
     hashes: dict[str, str | None] = {}
-    for section in (found, found.resources, found.models):
+    for section in (found, found.resources):
         for entry in section.values():
             for file in entry.all_files():
                 if hashes.setdefault(file.name, file.sha256) != file.sha256:
