@@ -214,6 +214,12 @@ MODULES = [
 ]
 
 
+def _is_shadowed(name: str) -> bool:
+    """Tell whether a package exports a function under the name of this module."""
+    parent, _, leaf = f"sclin.{name}".rpartition(".")
+    return not inspect.ismodule(getattr(importlib.import_module(parent), leaf))
+
+
 def api(root: Path) -> str:
     """Document what each module exports."""
     seen: set[int] = set()
@@ -231,6 +237,7 @@ def api(root: Path) -> str:
             "```{eval-rst}",
             f".. automodule:: sclin.{name}",
             "   :no-members:",
+            *(["   :no-index:"] if _is_shadowed(name) else []),
             "",
         ]
         for member in getattr(module, "__all__", []):
