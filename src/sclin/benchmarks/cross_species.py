@@ -377,7 +377,7 @@ def run(
         ``shared``: both sides cut to the types they share. ``all``: every source type is learnt
         and every target cell is named.
     min_cells
-        Smallest type of the source.
+        Smallest type of the source; with ``shared`` types also of the target.
     options
         Options by representation or head.
     n_boot, seed
@@ -492,7 +492,9 @@ def _types(
     sizes = train.value_counts()
     learnt = set(sizes[sizes >= min_cells].index)
     if which == "shared":
-        learnt &= set(test.dropna())
+        # Enough cells on both sides, so that both directions have one class list.
+        there = test.value_counts()
+        learnt &= set(there[there >= min_cells].index)
     if len(learnt) < 2:
         raise InputError(
             f"{names[0]} and {names[1]} share {len(learnt)} types with {min_cells} source cells or "

@@ -423,7 +423,8 @@ def run(
             predictions[represented, head] = p
             groups = None if donors is None else donors[p.cell]
             here = fields | {"representation": represented, "head": head}
-            rows += _pooled_rows(p, groups, here, note, n_boot, seed)
+            text = note + ("; training labels shuffled" if "shuffled" in represented else "")
+            rows += _pooled_rows(p, groups, here, text, n_boot, seed)
     return DiseaseStateOutcome(
         results=results_table(rows),
         predictions=predictions,
