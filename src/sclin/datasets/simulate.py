@@ -449,7 +449,7 @@ class SpeciesData:
 def _testis_profiles(rng, n_groups: int) -> np.ndarray:
     """Ancestral log rates (types, groups): a germ line in steps, two somatic types apart."""
     base = _baseline(rng, n_groups)
-    step = _sparse_effects(rng, len(_GERM_LINE), n_groups, share=0.12, scale=1.1)
+    step = _sparse_effects(rng, len(_GERM_LINE), n_groups, share=0.2, scale=1.2)
     soma = _sparse_effects(rng, 3, n_groups, share=0.15, scale=1.2)
     germ = base + np.cumsum(step, axis=0)
     return np.vstack([germ, base + soma[0] + soma[1], base + soma[0] + soma[2]])
