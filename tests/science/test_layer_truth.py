@@ -96,13 +96,13 @@ def test_same_cells_reward_noise_and_halves_do_not():
     same = perturbation.similarity(
         perturbation.center_ranks(perturbation.effects(X, labels, names))
     )
-    means = perturbation._shifts(X, labels, names, "control")
+    means = perturbation.mean_shifts(X, labels, names)
     assert perturbation.agreement(same, perturbation.similarity(means))[0] > 0.6
     scores = []
     for seed in range(8):
         first, second = perturbation.draw_halves(labels, names, seed=seed)
         goal = perturbation.effects(X[first], labels[first], names)
-        shift = perturbation._shifts(X[second], labels[second], names, "control")
+        shift = perturbation.mean_shifts(X[second], labels[second], names)
         scores.append(
             perturbation.agreement(
                 perturbation.similarity(perturbation.center_ranks(goal)),

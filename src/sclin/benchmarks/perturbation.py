@@ -32,6 +32,7 @@ __all__ = [
     "effect_p_values",
     "effects",
     "mantel",
+    "mean_shifts",
     "pathway_auc",
     "published_reference",
     "row_agreement",
@@ -762,7 +763,7 @@ def _corrected(
                 center_ranks(effects(X[first], labels[first], names, control=control))
             )
             stack = [
-                similarity(_shifts(a[second], labels[second], names, control))
+                similarity(mean_shifts(a[second], labels[second], names, control=control))
                 for a in arrays.values()
             ]
             halvings[name].append(Halving(members, goal, np.array(stack)))
@@ -818,10 +819,31 @@ def _proven(
     return (adjusted <= alpha).any(axis=0)
 
 
-def _shifts(
-    matrix: NDArray[np.floating], labels: NDArray[Any], names: Sequence[str], control: str
+def mean_shifts(
+    matrix: ArrayLike, labels: ArrayLike, perturbations: Sequence[str], *, control: str = "control"
 ) -> NDArray[np.float64]:
-    """Mean of each perturbation less the mean of the control, shape (p, features)."""
+    """Mean of each perturbation less the mean of the control.
+
+    Parameters
+    ----------
+    matrix
+        Representation, shape ``(n_cells, n_features)``.
+    labels
+        Perturbation of each cell, shape ``(n_cells,)``.
+    perturbations, control
+        Groups to average, and the one to take off.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(n_perturbations, n_features)``.
+
+    Examples
+    --------
+    >>> mean_shifts([[1.0], [3.0], [0.0], [1.0]], ["a", "a", "control", "control"], ["a"])
+    array([[1.5]])
+    """
+    names, labels = list(perturbations), np.asarray(labels)
     codes = pd.Index([*names, control]).get_indexer(labels)
     rows = np.flatnonzero(codes >= 0)
     size = np.bincount(codes[rows], minlength=len(names) + 1)
@@ -949,7 +971,7 @@ def _published(
         off = _pairs(goal)
         stack = []
         for rep, array in arrays.items():
-            means = _shifts(array[rows], labels[rows], names, control)
+            means = mean_shifts(array[rows], labels[rows], names, control=control)
             means += array[rows[labels[rows] == control]].mean(axis=0)  # centroids, not shifts
             stack.append(similarity(means))
             score = spearmanr(off, _pairs(stack[-1]))
