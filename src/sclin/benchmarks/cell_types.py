@@ -443,6 +443,7 @@ def split_effect(
     heads: Sequence[str] = ("logistic", "projection"),
     min_cells: int = 20,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    held_out: CellTypesOutcome | None = None,
     n_boot: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -462,6 +463,8 @@ def split_effect(
         Smallest class.
     options
         Options by representation or head.
+    held_out
+        What `run` returned for the same cells with donors held out; spares fitting it again.
     n_boot, seed
         Bootstrap resamples and seed.
 
@@ -478,21 +481,25 @@ def split_effect(
     donors = column(adata, donor).astype(str).to_numpy()
     by_donor = leave_one_donor_out(donors)
     by_cell = split_cells(y, n_splits=len(by_donor), seed=seed)
-    found = {
-        split: grid(
+    ways = {"cells": by_cell, "donors": by_donor}
+    found: dict[str, dict[Pair, Predictions]] = {}
+    if held_out is not None:
+        found["donors"] = {key[1:]: p for key, p in held_out.predictions.items() if key[0] == name}
+    for split in set(ways) - set(found):
+        found[split] = grid(
             adata,
             label,
             representations=representations,
             heads=heads,
-            splits=splits,
+            splits=ways[split],
             options=options,
             seed=seed,
         )
-        for split, splits in {"cells": by_cell, "donors": by_donor}.items()
-    }
     rows = []
     for pair in found["cells"]:
-        aligned = {s: _in_order(found[s][pair]) for s in found}
+        if pair not in found["donors"]:
+            raise InputError(f"held_out has no predictions of {pair}; run it, or leave it out.")
+        aligned = {s: _in_order(found[s][pair]) for s in ways}
         fields = {
             "task": _TASK,
             "dataset": name,
