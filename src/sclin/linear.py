@@ -243,7 +243,7 @@ class ImplicitPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         variance[constant] = 0.0
         A = _Standardized(X, self.mean_, self.scale_)
         width = min(2 * self.n_components_ + 2 * _BLOCK, n_cells, n_genes)
-        self.solver_ = "exact" if 0.5 * min(n_cells, n_genes) <= width else "krylov"
+        self.solver_ = "exact" if min(n_cells, n_genes) <= max(2 * width, 500) else "krylov"
         found = None
         if self.solver_ == "krylov":
             found = _krylov(A, self.n_components_, width, self.seed)
