@@ -8,10 +8,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sclin.datasets.fetch import cache_dir, fetch_file, locate, search_dirs
 from sclin.datasets.orthologs import orthologs
 from sclin.datasets.resources import resource
 from sclin.datasets.schema import Catalogue, Entry, RemoteFile, catalogue
+from sclin.datasets.transfer import cache_dir, fetch_file, locate, search_dirs
 from sclin.errors import DataError, InputError, nearest
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _load_entry(entry: Entry, columns: dict[str, str], options: dict[str, Any]) 
 
 def _hash(path: Path) -> str:
     """sha256 of a file without one in the catalogue, without hashing it again."""
-    from sclin.datasets.fetch import _known_hash
+    from sclin.datasets.transfer import _known_hash
 
     return "folder" if path.is_dir() else _known_hash(path)
 

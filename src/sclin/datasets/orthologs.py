@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import pandas as pd
 from anndata import AnnData
 
-from sclin.datasets.fetch import fetch_file
 from sclin.datasets.genes import strip_versions
 from sclin.datasets.schema import catalogue
+from sclin.datasets.transfer import fetch_file
 from sclin.errors import DataError, InputError, nearest
 
 __all__ = ["OrthologTable", "orthologs"]

@@ -13,7 +13,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from sclin.datasets import fetch
+from sclin.datasets import transfer
 
 __all__ = ["cached_cells", "cached_table"]
 
@@ -25,7 +25,7 @@ def _place(name: str, hashes: dict[str, str], options: dict[str, Any], suffix: s
     digest = hashlib.sha256(json.dumps([hashes, options], sort_keys=True, default=str).encode())
     for module in _CODE:
         digest.update((Path(__file__).parent / module).read_bytes())
-    folder = fetch.cache_dir() / "processed"
+    folder = transfer.cache_dir() / "processed"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{name}-{digest.hexdigest()[:16]}{suffix}"
 

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from sclin.datasets import readers
-from sclin.datasets.fetch import fetch_file
 from sclin.datasets.processed import cached_table
 from sclin.datasets.schema import catalogue
+from sclin.datasets.transfer import fetch_file
 from sclin.errors import DataError, InputError
 
 __all__ = ["resource"]

