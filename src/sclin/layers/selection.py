@@ -9,7 +9,7 @@ number per candidate, so that means over donors and correlations over pairs fit 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ __all__ = [
     "aggregate_ranks",
     "best_depth",
     "final_loss",
+    "layer_arrays",
     "mean_score",
     "nested_choice",
     "pareto_front",
@@ -52,6 +53,44 @@ def mean_score(units: pd.DataFrame | ArrayLike) -> Score:
     """
     values = np.asarray(units, dtype=float)
     return lambda chosen: values[np.asarray(chosen)].mean(axis=0)
+
+
+def layer_arrays(
+    model: str, adata: Any, *, steps: int = 300, seed: int = 0
+) -> dict[str, NDArray[np.float32]]:
+    """Every layer of a model for these cells, by name.
+
+    Parameters
+    ----------
+    model
+        Name of a model with a layer store that holds these cells; ``tiny`` and ``tiny-random`` are
+        trained (once, then cached) and extracted here.
+    adata
+        The cells, with counts.
+    steps, seed
+        Batches to train a tiny model on, and its seed.
+
+    Returns
+    -------
+    dict
+        ``layer:MODEL/i`` to array of shape ``(n_cells, n_features)``, rows in the AnnData's order.
+
+    Raises
+    ------
+    ModelError
+        When no store of the model holds these cells.
+    """
+    from sclin import layers
+
+    if model in ("tiny", "tiny-random"):
+        network = layers.tiny.cached(
+            adata, random_weights=model == "tiny-random", steps=steps, seed=seed, progress=False
+        )
+        store = layers.extract(network, adata, progress=False)
+    else:
+        store = layers.find_store(model, adata)
+    rows = store.rows(adata)
+    return {f"layer:{model}/{name}": store.read(name)[rows] for name in store.layers}
 
 
 class NestedChoice(NamedTuple):
