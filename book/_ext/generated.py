@@ -377,6 +377,28 @@ Without the repository, take the
 PARAMETER = re.compile(r"^(\w+)\s*:\s*([\w\[\], |]+?)\s*=\s*(.+?)(?:\s+#\s*(.*))?$", re.M)
 
 
+def part_figures(notebook: dict) -> None:
+    """Give what a figure cell prints beside its picture a cell of its own.
+
+    MyST-NB makes a figure of every output of such a cell, and the second one would repeat the name.
+    """
+    cells = []
+    for cell in notebook["cells"]:
+        cells.append(cell)
+        outputs = cell.get("outputs", [])
+        if "figure" in cell["metadata"].get("mystnb", {}) and len(outputs) > 1:
+            drawn = [output for output in outputs if "image/png" in output.get("data", {})]
+            rest = [output for output in outputs if output not in drawn]
+            if drawn and rest:
+                cell["outputs"] = drawn
+                cells.append(
+                    {**cell, "source": "", "outputs": rest, "metadata": {"tags": ["remove-input"]}}
+                )
+                if "id" in cell:
+                    cells[-1]["id"] = f"{cell['id'][:58]}-rest"
+    notebook["cells"] = cells
+
+
 def add_facts(root: Path, stem: str, notebook: dict) -> None:
     """Put facts, downloads and the command to run again below the title of a chapter."""
     first = notebook["cells"][0]
