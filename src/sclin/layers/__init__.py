@@ -25,7 +25,22 @@ _HOMES = {
 }
 _MODULES = ("commands", "encoder", "engine", "models", "selection", "store", "tiny", "tokens")
 
-__all__ = [*_HOMES, "engine", "selection", "store", "tiny", "tokens"]
+__all__ = [
+    "MODELS",
+    "LayerStore",
+    "Model",
+    "default_store",
+    "engine",
+    "extract",
+    "find_store",
+    "load_model",
+    "open_cells",
+    "selection",
+    "store",
+    "tiny",
+    "tokens",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

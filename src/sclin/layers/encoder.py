@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu_,
     "gelu": functional.gelu,
     "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
+    "leaky_relu": functional.leaky_relu_,
     "silu": lambda x: functional.silu(x, inplace=True),
 }
 
@@ -95,7 +97,8 @@ def _attend_on_gpu(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
         else:
             ends = functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
             parts = (q.contiguous(), k.contiguous(), v.contiguous())
-            return varlen_attn(*parts, ends, ends, longest, longest)
+            packed: Any = varlen_attn(*parts, ends, ends, longest, longest)
+            return packed
     column = torch.arange(longest, device=q.device)
     there = column < lengths[:, None]
     keys = column < torch.tensor(packing.valid, device=q.device)[:, None]

@@ -163,7 +163,7 @@ def extract(
     """
     cells = open_cells(adata)
     names = layer_numbers(model, layers)
-    poolings = model.check_poolings(pooling if not isinstance(pooling, tuple) else list(pooling))
+    poolings = model.check_poolings(pooling)
     if "last_column" in poolings:
         batch_cells, padded = batch_cells or 8, True
     if batch_tokens < 1 or (batch_cells is not None and batch_cells < 1):

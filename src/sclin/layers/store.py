@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ def row_check(adata: ad.AnnData, start: int, stop: int, layer: str | None) -> ND
     return np.array(
         [
             zlib.crc32(data[a:b].tobytes(), zlib.crc32(index[a:b].tobytes()))
-            for a, b in zip(ends[:-1], ends[1:], strict=True)
+            for a, b in pairwise(ends)
         ],
         dtype=np.uint32,
     )
@@ -90,6 +91,9 @@ class LayerStore:
         self._group = group
         self.manifest: dict[str, Any] = dict(group.attrs)
         self._cells: pd.Index | None = None
+
+    def _array(self, name: str) -> Any:
+        return self._group[name]
 
     def __repr__(self) -> str:
         m = self.manifest
@@ -183,7 +187,7 @@ class LayerStore:
     ) -> None:
         group = zarr.open_group(str(draft), mode="w")
         group.attrs.update({"format": "sclin layer store", **manifest})
-        plain = {"compressors": None, "filters": None}
+        plain: dict[str, Any] = {"compressors": None, "filters": None}
         for pooling, width in widths.items():
             group.create_array(
                 f"pooling/{pooling}",
@@ -237,29 +241,29 @@ class LayerStore:
     def cell_ids(self) -> pd.Index:
         """Names of the cells, in the order of the data set."""
         if self._cells is None:
-            text = bytes(np.asarray(self._group["cells/ids"][:])).decode()
+            text = bytes(np.asarray(self._array("cells/ids")[:])).decode()
             self._cells = pd.Index(text.split("\n"))
         return self._cells
 
     @property
     def empty(self) -> NDArray[np.bool_]:
         """Cells without one gene of the vocabulary; their rows are NaN. ``(n_cells,)``."""
-        return np.asarray(self._group["cells/empty"][:])
+        return np.asarray(self._array("cells/empty")[:])
 
     @property
     def cut(self) -> NDArray[np.int32]:
         """Genes of each cell that did not fit the context, ``(n_cells,)``."""
-        return np.asarray(self._group["cells/cut"][:])
+        return np.asarray(self._array("cells/cut")[:])
 
     @property
     def tokens(self) -> NDArray[np.int32]:
         """Tokens of each cell, special ones included, ``(n_cells,)``."""
-        return np.asarray(self._group["cells/tokens"][:])
+        return np.asarray(self._array("cells/tokens")[:])
 
     @property
     def unfinished(self) -> list[int]:
         """Numbers of the ranges still to be written."""
-        return np.flatnonzero(np.asarray(self._group["finished"][:, 0]) == 0).tolist()
+        return np.flatnonzero(np.asarray(self._array("finished")[:, 0]) == 0).tolist()
 
     def relative_depth(self, layer: str | int) -> float:
         """Depth of a layer from 0 (embedding) to 1 (last block and after).
@@ -318,7 +322,7 @@ class LayerStore:
         if name == "final" and self.manifest["final_is"]:
             name = self.manifest["final_is"]
         return np.asarray(
-            self._group[f"pooling/{pooling}"][self.manifest["stored_layers"].index(name)]
+            self._array(f"pooling/{pooling}")[self.manifest["stored_layers"].index(name)]
         )
 
     def rows(self, adata: ad.AnnData) -> NDArray[np.int64]:
@@ -349,11 +353,12 @@ class LayerStore:
                 missing = adata.obs_names[index < 0]
                 raise ModelError(
                     f"{len(missing):,} of {adata.n_obs:,} cells are not in {self.path.name}, such "
-                    f"as {', '.join(map(str, missing[:3]))}. Extract the layers of these data first."
+                    f"as {', '.join(map(str, missing[:3]))}. Extract the layers of these data "
+                    "first."
                 )
         if _names_check(adata.var_names) == self.manifest["genes_check"]:
             layer = self.manifest["data_layer"]
-            check = np.asarray(self._group["cells/check"][:])
+            check = np.asarray(self._array("cells/check")[:])
             sample = np.unique(np.linspace(0, adata.n_obs - 1, min(adata.n_obs, 32)).astype(int))
             for i in sample:
                 if layer is not None and layer not in adata.layers:
@@ -415,25 +420,25 @@ class LayerStore:
         crc = 0
         try:
             for pooling in self.poolings:
-                self._group[f"pooling/{pooling}"][:, start:stop] = pooled[pooling]
-                crc = zlib.crc32(np.ascontiguousarray(pooled[pooling]), crc)
+                self._array(f"pooling/{pooling}")[:, start:stop] = pooled[pooling]
+                crc = zlib.crc32(pooled[pooling].tobytes(), crc)
             for name, values in marks.items():
-                self._group[f"cells/{name}"][start:stop] = values
-            self._group["finished"][number] = np.array([1, crc])
+                self._array(f"cells/{name}")[start:stop] = values
+            self._array("finished")[number] = np.array([1, crc])
         except OSError as error:
             raise _disk_error(self.path, f"cells {start:,} to {stop:,}", error) from error
 
     def damaged(self) -> list[int]:
         """Numbers of the finished ranges whose bytes differ from what was written."""
         bad = []
-        for number, (done, crc) in enumerate(np.asarray(self._group["finished"][:])):
+        for number, (done, crc) in enumerate(np.asarray(self._array("finished")[:])):
             if not done:
                 continue
             start, stop = self.range(number)
             seen = 0
             for pooling in self.poolings:
-                part = np.ascontiguousarray(self._group[f"pooling/{pooling}"][:, start:stop])
-                seen = zlib.crc32(part, seen)
+                part = np.asarray(self._array(f"pooling/{pooling}")[:, start:stop])
+                seen = zlib.crc32(part.tobytes(), seen)
             if seen != crc:
                 bad.append(number)
         return bad
@@ -441,7 +446,7 @@ class LayerStore:
     def forget(self, numbers: Iterable[int]) -> None:
         """Mark ranges as unfinished, so that the next run writes them again."""
         for number in numbers:
-            self._group["finished"][number] = np.array([0, 0])
+            self._array("finished")[number] = np.array([0, 0])
 
 
 def _disk_error(folder: Path, what: str, error: OSError) -> ModelError:
@@ -530,7 +535,7 @@ def verify(path: str | Path) -> pd.DataFrame:
     store = LayerStore.open(path)
     missing, bad = set(store.unfinished), set(store.damaged())
     rows = []
-    for number in range(len(store._group["finished"])):
+    for number in range(store._array("finished").shape[0]):
         start, stop = store.range(number)
         state = "missing" if number in missing else "damaged" if number in bad else "ok"
         rows.append({"range": number, "first": start, "end": stop, "state": state})

@@ -30,7 +30,7 @@ from sclin.layers.tokens import check_values, dataset_id, read_rows
 __all__ = ["cached", "train"]
 
 _SPECIALS = ("<pad>", "<mask>")
-_LEARNING_RATE = 1e-3
+_LEARNING_RATE = 3e-3
 _MASKED = 0.15
 
 
@@ -74,9 +74,9 @@ def _masked_loss(bert: Any, ids: torch.Tensor, rng: torch.Generator) -> torch.Te
 def train(
     adata: ad.AnnData,
     *,
-    steps: int = 1500,
+    steps: int = 800,
     n_genes: int = 2000,
-    context: int = 128,
+    context: int = 64,
     depth: int = 4,
     width: int = 64,
     batch_cells: int = 32,

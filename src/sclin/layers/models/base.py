@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def load_named(
         if own[name].shape != weights[key].shape:
             raise ModelError(
                 f"{where}: {key} has shape {tuple(weights[key].shape)}, but the configuration "
-                f"asks for {tuple(own[name].shape)}. Weights and configuration do not belong together."
+                f"asks for {tuple(own[name].shape)}. They do not belong together."
             )
         with torch.no_grad():
             own[name].copy_(weights[key])
@@ -109,6 +109,8 @@ class Model(nn.Module):
         How tokens are made; part of a store's identity.
     licence
         Licence of the weights.
+    loss_curve
+        Training losses of a tiny model, a DataFrame; else ``None``.
     """
 
     wanted = "counts"
@@ -128,6 +130,7 @@ class Model(nn.Module):
         self.checkpoint_sha256 = ""
         self.options: dict[str, Any] = {}
         self.licence = "see the model's page"
+        self.loss_curve: Any = None
 
     # ---- shape ----------------------------------------------------------------------------
 
@@ -265,7 +268,7 @@ class Model(nn.Module):
         """
         device = next(self.parameters()).device
         packing = Packing.of(cells.lengths.tolist(), device, padded=padded)
-        ids, values = cells.ids, cells.values
+        ids, values = cells.ids, cells.values  # noqa: PD011
         if padded:
             rows = len(cells) * int(cells.lengths.max())
             inside = np.arange(len(ids)) + np.repeat(
@@ -299,7 +302,7 @@ class Model(nn.Module):
         """Features of a pooling."""
         return self.width
 
-    def check_poolings(self, pooling: str | list[str] | tuple[str, ...] | None) -> list[str]:
+    def check_poolings(self, pooling: str | Sequence[str] | None) -> list[str]:
         """Return the poolings as a list, each known to the model."""
         if pooling is None:
             return list(self.poolings[:2])

@@ -188,9 +188,10 @@ class Geneformer(Model):
         try:
             config = BertConfig.from_pretrained(folder)
             logging.disable_progress_bar()
-            bert, info = BertForMaskedLM.from_pretrained(
+            loaded: Any = BertForMaskedLM.from_pretrained(
                 folder, config=config, dtype=torch.float32, output_loading_info=True
             )
+            bert, info = loaded
         except Exception as error:
             raise ModelError(
                 f"{weights[0]} cannot be read ({type(error).__name__}: {error}): the file is "

@@ -148,7 +148,9 @@ class ScFoundation(Model):
         self.poolings = ("S", "mean", "T", "max")
         self.depth_token, self.values, self.total = depth_token, values, total
         self.wanted = "counts" if values in ("counts", "bulk_counts") else "log"
-        self.padding_id = self.padding_value = int(config["pad_token_id"])
+        self.padding_value = float(config["pad_token_id"])
+        # The official cell path gives pads the value as their position, too.
+        self.padding_id = min(int(config["pad_token_id"]), self.n_genes + 2)
         self.licence = "The scFoundation License (non-commercial research only)"
         self.options = {"depth_token": depth_token, "values": values, "total": total}
         self.token_emb = _ValueEmbedding(
@@ -310,7 +312,7 @@ class ScFoundation(Model):
             # The reference adds up the log values of all genes, and one.
             total = _sums(raw) + 1
         elif self.values in ("bulk_counts", "bulk_log"):
-            total = np.bincount(cell, weights=values, minlength=len(n))
+            total = np.bincount(cell, weights=values, minlength=len(n)).astype(np.float64)
         s, t = self._depth(np.where(n > 0, total, 1.0))
         ids, lengths, numbers = with_specials(
             match.ids[rows.indices],

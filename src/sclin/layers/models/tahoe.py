@@ -160,20 +160,16 @@ class TahoeX1(Model):
         use_norm = expression.get("use_norm", True)
         self.value_norm = nn.LayerNorm(self.width) if use_norm else nn.Identity()
         self.value_act = activation(expression.get("activation", "relu"))
-        self.chemistry = (
-            _Drug(
-                *chemistry, self.width, config.get("chemical_encoder", {}).get("activation", "gelu")
-            )
-            if chemistry is not None
-            else None
-        )
+        act = str(config.get("transformer_activation", "relu"))
+        drug_act = config.get("chemical_encoder", {}).get("activation", act)
+        self.chemistry = None if chemistry is None else _Drug(*chemistry, self.width, drug_act)
         self.encoder = Encoder(
             int(config["n_layers"]),
             self.width,
             int(config.get("expansion_ratio", 4)) * self.width,
             int(config["n_heads"]),
             norm_first=True,
-            act=config.get("transformer_activation", "relu"),
+            act=act,
             eps=eps,
             final_norm=True,
         )
