@@ -170,7 +170,8 @@ def marking(root: Path) -> str:
 
 def datasets(root: Path) -> str:
     """Describe every dataset of the catalogue."""
-    return _page("datasets_page")
+    text = re.sub(r"^\*\*(Tier \w+)\*\*$", r"## \1", _page("datasets_page"), flags=re.M)
+    return re.sub(r"^\*\*(Networks.*?)\*\*", r"## \1\n\n", text, flags=re.M)
 
 
 def models(root: Path) -> str:

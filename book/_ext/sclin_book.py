@@ -24,6 +24,12 @@ from sclin import teaching
 
 logger = logging.getLogger(__name__)
 
+# Reference lists are no lists of list items; a box that scrolls must be reached by keyboard.
+BODY = {
+    'role="list" class="citation-list"': 'class="citation-list"',
+    '<div class="scroll': '<div tabindex="0" class="scroll',
+    '<div class="output text_html">': '<div tabindex="0" class="output text_html">',
+}
 BLOCK = re.compile(r"^```\{generated\} (\w+)(?: (.+))?\n```$", re.MULTILINE)
 
 
@@ -86,17 +92,18 @@ def skip_member(app: Sphinx, what, name: str, thing, skip: bool, options) -> boo
 
 
 def mend_page(app: Sphinx, pagename: str, template: str, context: dict, doctree) -> None:
-    """Drop a role that a reference list does not live up to, and scripts that nothing uses."""
+    """Mend the markup of a page, and drop scripts that nothing uses."""
     scripts = context.get("script_files", [])
     context["script_files"] = [
         script
         for script in scripts
         if "thebe" not in f"{script} {getattr(script, 'attributes', {}).get('body', '')}".lower()
     ]
-    if "body" in context:
-        context["body"] = context["body"].replace(
-            'role="list" class="citation-list"', 'class="citation-list"'
-        )
+    body = context.get("body", "")
+    for before, after in BODY.items():
+        body = body.replace(before, after)
+    if body:
+        context["body"] = body
 
 
 def write_downloads(app: Sphinx, error: Exception | None) -> None:
