@@ -24,7 +24,7 @@ def simulate(n_cells: int, n_genes: int, seed: int = 0) -> tuple[sp.csr_matrix, 
     rng = np.random.default_rng(seed)
     level = rng.lognormal(0.0, 2.2, n_genes)
     effect = np.where(
-        rng.random((N_TYPES, n_genes)) < 0.02, rng.normal(0, 0.7, (N_TYPES, n_genes)), 0
+        rng.random((N_TYPES, n_genes)) < 0.04, rng.normal(0, 1.0, (N_TYPES, n_genes)), 0
     )
     share = level * np.exp(effect)
     share /= share.sum(axis=1, keepdims=True)
