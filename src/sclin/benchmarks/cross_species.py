@@ -21,6 +21,7 @@ from scipy import sparse
 from sklearn.model_selection import train_test_split
 
 from sclin import published
+from sclin.benchmarks._cells import open_cells
 from sclin.errors import InputError, nearest
 from sclin.evaluation import (
     Interval,
@@ -37,6 +38,7 @@ from sclin.representations import Predictions, column, head, head_fits, represen
 __all__ = [
     "CrossSpeciesOutcome",
     "cut_to_orthologs",
+    "load_species",
     "off_diagonal_mean",
     "published_averages",
     "run",
@@ -48,6 +50,36 @@ _TASK = "cross_species"
 #: Metric by which types are scored.
 METRIC = {"shared": "macro_f1", "all": "macro_f1_all_types"}
 Orthologs = Callable[[str, str], pd.DataFrame] | Mapping[tuple[str, str], pd.DataFrame]
+
+
+def load_species(specs: Sequence[str]) -> dict[str, AnnData]:
+    """Load the cells of several species.
+
+    Parameters
+    ----------
+    specs
+        ``"species=dataset"``, where the dataset may carry options, as in
+        ``"gorilla=testis:species=gorilla"``.
+
+    Returns
+    -------
+    dict
+        Cells by species.
+
+    Raises
+    ------
+    InputError
+        When an entry has no equals sign.
+    """
+    cells = {}
+    for spec in specs:
+        name, equals, dataset = spec.partition("=")
+        if not equals or not dataset:
+            raise InputError(
+                f"{spec!r} is not of the form species=dataset, as in human=baron_human."
+            )
+        cells[name.strip()] = open_cells(dataset.strip())[1]
+    return cells
 
 
 def _pairs_of(orthologs: Any, source: str, target: str, kind: str | None) -> pd.DataFrame:
