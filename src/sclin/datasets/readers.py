@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import pickle
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -171,10 +173,14 @@ def read_h5ad(path: str | Path, *, layer: str | None = None, backed: bool = Fals
     """
     path = Path(path)
     try:
-        if path.suffix == ".zarr":
-            source = ad.read_zarr(path)
-        else:
-            source = ad.read_h5ad(path, backed="r" if backed else None)
+        with warnings.catch_warnings():
+            # Old files are read as well as new ones; nothing for the reader to do about it.
+            warnings.filterwarnings("ignore", category=ad.OldFormatWarning)
+            warnings.filterwarnings("ignore", "Moving element", category=FutureWarning)
+            if path.suffix == ".zarr":
+                source = ad.read_zarr(path)
+            else:
+                source = ad.read_h5ad(path, backed="r" if backed else None)
     except Exception as error:
         # h5py and zarr raise many classes for damaged files; the message is what matters.
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
@@ -244,19 +250,7 @@ def read_table(path: str | Path, *, orientation: str | None = None) -> ad.AnnDat
     """
     path = Path(path)
     separator = "," if ".csv" in path.name.lower() else "\t"
-    blocks: list[sp.csr_matrix] = []
-    rows: list[str] = []
-    columns: list[str] | None = None
-    try:
-        # In blocks of rows, so that a wide table is never held densely.
-        for block in pd.read_csv(path, sep=separator, index_col=0, chunksize=1000):
-            blocks.append(sp.csr_matrix(block.to_numpy(dtype=np.float32, na_value=np.nan)))
-            rows.extend(block.index.astype(str))
-            columns = [str(c) for c in block.columns]
-    except (ValueError, EOFError, OSError, pd.errors.ParserError) as error:
-        raise DataError(f"{path.name} is not a table of numbers: {error}") from error
-    if columns is None:
-        raise DataError(f"{path.name} holds no rows.")
+    columns, rows, blocks = _parse_table(path, separator)
     X = sp.vstack(blocks, format="csr")
     n_rows, n_columns = _gene_score(rows), _gene_score(columns)
     seen = "genes_in_rows" if n_rows > n_columns else "cells_in_rows"
@@ -276,6 +270,31 @@ def read_table(path: str | Path, *, orientation: str | None = None) -> ad.AnnDat
     if (orientation or seen) == "genes_in_rows":
         return pack(X.T, columns, rows, found_in="table, genes in rows")
     return pack(X, rows, columns, found_in="table, cells in rows")
+
+
+def _parse_table(path: Path, separator: str) -> tuple[list[str], list[str], list[sp.csr_matrix]]:
+    """Columns, row names and sparse rows; a wide table is never held densely."""
+    rows: list[str] = []
+    blocks: list[sp.csr_matrix] = []
+    width = 0
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    try:
+        with opener(path, "rt", newline="", encoding="utf-8") as stream:
+            lines = csv.reader(stream, delimiter=separator)
+            header = next(lines, [])
+            for line in lines:
+                if not line:
+                    continue
+                rows.append(line[0])
+                width = width or len(line) - 1
+                if len(line) - 1 != width:
+                    raise ValueError(f"row {line[0]!r} has {len(line) - 1} values, not {width}")
+                blocks.append(sp.csr_matrix(np.array(line[1:], dtype=object).astype(np.float32)))
+    except (ValueError, EOFError, OSError, csv.Error) as error:
+        raise DataError(f"{path.name} is not a table of numbers: {error}") from error
+    if not rows or len(header) not in (width, width + 1):
+        raise DataError(f"{path.name} needs a header and at least one row of as many values.")
+    return header[-width:], rows, blocks  # R leaves the corner of the header out
 
 
 _HOUSEKEEPING = {"ACTB", "GAPDH", "B2M", "MALAT1", "RPLP0", "RPS6", "RPL3", "EEF1A1", "TMSB4X"}
@@ -315,8 +334,6 @@ def read_10x(path: str | Path) -> ad.AnnData:
 # R ----------------------------------------------------------------------------------------------
 def load_rda(path: str | Path) -> dict[str, Any]:
     """Objects of an ``.rda`` file by name, as the package rdata gives them."""
-    import warnings
-
     import rdata
 
     try:
