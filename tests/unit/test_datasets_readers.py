@@ -1,0 +1,158 @@
+"""Readers of every layout give the same cells back."""
+
+from __future__ import annotations
+
+import gzip
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.io
+import scipy.sparse as sp
+
+from sclin import datasets
+from sclin.datasets import genes, readers
+
+GENES = ["ACTB", "GAPDH", "MALAT1", "TP53", "B2M"]
+COUNTS = np.random.default_rng(0).poisson(1.5, (6, 5)).astype(np.float32)
+CELLS = [f"c{i}" for i in range(6)]
+
+
+def example() -> ad.AnnData:
+    out = ad.AnnData(sp.csr_matrix(COUNTS), pd.DataFrame(index=CELLS), pd.DataFrame(index=GENES))
+    out.obs["celltype"] = list("aabbcc")
+    return out
+
+
+def write(folder, layout):
+    cells, path = example(), folder / f"x.{layout}"
+    frame = pd.DataFrame(COUNTS.astype(int), CELLS, GENES)
+    if layout == "h5ad":
+        cells.write_h5ad(path)
+    elif layout == "zarr":
+        cells.write_zarr(path)
+    elif layout == "csv":
+        frame.to_csv(path)
+    elif layout == "tsv.gz":
+        frame.T.to_csv(path, sep="\t")
+    elif layout == "10x":
+        path.mkdir()
+        with gzip.open(path / "matrix.mtx.gz", "wb") as stream:
+            scipy.io.mmwrite(stream, sp.coo_matrix(COUNTS.T.astype(int)))
+        ids = [f"ENSG{i:011d}" for i in range(5)]
+        rows = "".join(f"{i}\t{g}\tGene Expression\n" for i, g in zip(ids, GENES, strict=True))
+        with gzip.open(path / "features.tsv.gz", "wt") as stream:
+            stream.write(rows)
+        with gzip.open(path / "barcodes.tsv.gz", "wt") as stream:
+            stream.write("\n".join(CELLS) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("layout", ["h5ad", "zarr", "csv", "tsv.gz", "10x"])
+def test_every_layout_gives_the_same_cells(tmp_path, layout):
+    got = datasets.load(write(tmp_path, layout))
+    np.testing.assert_array_equal(got.X.toarray(), COUNTS)
+    assert list(got.obs_names) == CELLS and list(got.var["symbol"]) == GENES
+    assert got.uns["sclin"]["values"] == "counts" and got.uns["sclin"]["tier"] == "local"
+    assert got.X.dtype == np.float32 and isinstance(got.X, sp.csr_matrix)
+
+
+def test_columns_are_named_and_the_originals_stay(tmp_path):
+    got = datasets.load(write(tmp_path, "h5ad"), columns={"cell_type": "celltype"})
+    assert list(got.obs["cell_type"]) == list("aabbcc") == list(got.obs["celltype"])
+
+
+@pytest.mark.parametrize(
+    ("X", "kind"),
+    [
+        ([[0, 2.0], [5, 0]], "counts"),
+        ([[0, 2.5], [0.1, 0]], "log"),
+        ([[0, 250.5], [0.1, 0]], "linear"),
+        ([[0, -1.0], [0.1, 0]], "scaled"),
+    ],
+)
+def test_kinds_of_values(X, kind):
+    assert readers.value_kind(np.array(X)) == kind
+    assert readers.value_kind(sp.csr_matrix(X)) == kind
+
+
+def test_counts_are_found_where_they_are(tmp_path):
+    cells = example()
+    cells.layers["other"] = cells.X.copy()
+    cells.X = cells.X.log1p()
+    cells.write_h5ad(tmp_path / "x.h5ad")
+    got = readers.read_h5ad(tmp_path / "x.h5ad")
+    assert got.uns["sclin"]["found_in"] == "other"
+    logs = readers.read_h5ad(tmp_path / "x.h5ad", layer="X")
+    assert logs.uns["sclin"] == {"values": "log", "found_in": "X"}
+
+
+def test_raw_may_have_more_genes_than_x(tmp_path):
+    cells = example()
+    cells.raw = cells.copy()
+    cells = cells[:, :3].copy()
+    cells.X = cells.X.log1p()
+    cells.write_h5ad(tmp_path / "x.h5ad")
+    got = readers.read_h5ad(tmp_path / "x.h5ad")
+    assert got.n_vars == 5 and got.uns["sclin"]["found_in"] == "raw"
+
+
+def test_stored_zeros_are_dropped(tmp_path):
+    cells = example()
+    cells.X.data[:2] = 0
+    cells.write_h5ad(tmp_path / "x.h5ad")
+    got = datasets.load(tmp_path / "x.h5ad")
+    assert got.X.data.all() and got.X.nnz == np.count_nonzero(cells.X.toarray())
+
+
+def test_versions_are_stripped_and_duplicates_summed():
+    cells = ad.AnnData(sp.csr_matrix(COUNTS[:, :4]))
+    cells.var_names = ["ENSG00000000001.1", "ENSG00000000001.2", "ENSG00000000002.1", "GENE"]
+    got = genes.tidy(cells)
+    assert list(got.var_names) == ["ENSG00000000001", "ENSG00000000002", "GENE"]
+    np.testing.assert_array_equal(got.X.toarray()[:, 0], COUNTS[:, :2].sum(1))
+    np.testing.assert_array_equal(got.X.toarray()[:, 1:], COUNTS[:, 2:4])
+    assert got.uns["sclin"]["genes"] == {"columns_summed": 1, "columns_dropped": 0}
+
+
+def test_mapping_counts_its_losses_and_goes_both_ways():
+    cells = ad.AnnData(sp.csr_matrix(COUNTS[:, :4]))
+    ids = ["ENSG00000000001", "ENSG00000000002", "ENSG00000000003", "ENSG00000000004"]
+    cells.var_names = [f"{i}.3" for i in ids]
+    table = dict(zip(ids[:3], ["A", "B", "B"], strict=True))
+    got = genes.map_genes(cells, table)
+    assert list(got.var_names) == ["A", "B"]
+    np.testing.assert_array_equal(got.X.toarray()[:, 1], COUNTS[:, 1:3].sum(1))
+    counts = {"columns_summed": 1, "columns_dropped": 1, "without_mapping": 1}
+    assert got.uns["sclin"]["genes"] == counts
+    kept = genes.map_genes(cells, table, unmapped="keep")
+    assert list(kept.var_names) == ["A", "B", ids[3]]
+    assert kept.X.sum() == cells.X.sum()
+    back = genes.map_genes(got, {"A": ids[0], "B": ids[1]})
+    assert list(back.var_names) == ids[:2]
+
+
+def test_a_kept_result_is_made_again_when_files_or_options_change(tmp_path, monkeypatch):
+    from sclin.datasets.processed import cached_cells
+
+    monkeypatch.setenv("SCLIN_DATA", str(tmp_path))
+    made = []
+
+    def make():
+        made.append(1)
+        return readers.pack(COUNTS, CELLS, GENES)
+
+    for hashes, options in [
+        ({"a": "1"}, {}),
+        ({"a": "1"}, {}),
+        ({"a": "2"}, {}),
+        ({"a": "2"}, {"b": 1}),
+    ]:
+        got = cached_cells("x", hashes, options, make)
+        np.testing.assert_array_equal(got.X.toarray(), COUNTS)
+        assert got.uns["sclin"] == {"values": "counts", "found_in": "X"}
+    assert len(made) == 3
+    for path in (tmp_path / "processed").iterdir():
+        path.write_bytes(b"damaged")
+    assert cached_cells("x", {"a": "1"}, {}, make).shape == COUNTS.shape and len(made) == 4
