@@ -53,8 +53,11 @@ book: html  ## run what is stale and build the book (PROFILE=public, make -j2)
 
 chapters: $(CHAPTERS)  ## run what is stale, without building pages
 
+# Notebooks that run side by side take one thread each.
+ONE_THREAD = $(if $(findstring -j,$(MAKEFLAGS)),OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1)
+
 $(EXECUTED)/%.ipynb: notebooks/%.md notebooks/profiles/$(PROFILE).yml requirements.lock | $(STAMP) .venv/.data-$(PROFILE)
-	@$(SCLIN) run $* --profile $(PROFILE) --output $@ --results $(RESULTS)
+	@$(ONE_THREAD) $(SCLIN) run $* --profile $(PROFILE) --output $@ --results $(RESULTS)
 
 # Chapter 11 trains the tiny model that the next ones read; the scoreboard reads every table.
 $(filter $(EXECUTED)/12% $(EXECUTED)/13% $(EXECUTED)/14%,$(CHAPTERS)): | $(TRAINED)
