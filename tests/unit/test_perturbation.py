@@ -22,6 +22,18 @@ def screen(*, n_cells=30, n_genes=60, names=("a", "b", "c", "d", "e"), seed=0):
     return adata, rate
 
 
+@pytest.mark.parametrize("backed", [False, True])
+def test_thinning_keeps_order_and_reads_backed_files(backed, tmp_path):
+    adata, _ = screen()
+    if backed:
+        adata.write_h5ad(tmp_path / "screen.h5ad")
+        adata = ad.read_h5ad(tmp_path / "screen.h5ad", backed="r")
+    kept = perturbation.thin(adata, n_cells=8, only=["a", "b"])
+    assert kept.obs["perturbation"].value_counts().to_dict() == {"control": 40, "a": 8, "b": 8}
+    assert (np.diff(adata.obs_names.get_indexer(kept.obs_names)) > 0).all()
+    assert not kept.isbacked
+
+
 def test_halves_are_disjoint_and_equal():
     labels = np.repeat(["control", "a", "b"], [21, 9, 30])
     first, second = perturbation.draw_halves(labels, ["a", "b"], seed=2)

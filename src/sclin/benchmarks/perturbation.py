@@ -38,6 +38,7 @@ __all__ = [
     "row_agreement",
     "run",
     "similarity",
+    "thin",
 ]
 
 _MIN_PERTURBATIONS = 4  # fewer give no more than three pairs to rank
@@ -74,6 +75,50 @@ def _labels(adata: Any, column: str, control: str) -> NDArray[Any]:
             f"{', '.join(map(repr, present[:5]))}. Give the label of unperturbed cells.{hint}"
         )
     return labels
+
+
+def thin(
+    adata: Any,
+    *,
+    perturbation: str = "perturbation",
+    control: str = "control",
+    n_cells: int = 500,
+    only: Iterable[str] | None = None,
+    seed: int = 0,
+) -> Any:
+    """Keep at most so many random cells of each perturbation, and five times as many controls.
+
+    Parameters
+    ----------
+    adata
+        AnnData, in memory or backed by its file; only the cells kept are read.
+    perturbation, control
+        Column of ``obs``, and the label of control cells in it.
+    n_cells
+        Most cells of one perturbation.
+    only
+        Perturbations to keep; all by default.
+    seed
+        Seed of the draw.
+
+    Returns
+    -------
+    AnnData
+        In memory, cells in their old order.
+
+    Raises
+    ------
+    InputError
+        When the column or the control is absent.
+    """
+    labels = _labels(adata, perturbation, control)
+    wanted = set(labels) if only is None else {*only, control}
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(np.flatnonzero(np.isin(labels, list(wanted))))
+    place = pd.Series(labels[order]).groupby(labels[order]).cumcount().to_numpy()
+    limit = np.where(labels[order] == control, 5 * n_cells, n_cells)
+    part = adata[np.sort(order[place < limit])]
+    return part.to_memory() if part.isbacked else part.copy()
 
 
 def draw_halves(
