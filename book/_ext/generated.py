@@ -300,6 +300,13 @@ def protocols(root: Path, task: str) -> str:
     return note + table(rows, head)
 
 
+def depths(root: Path) -> str:
+    """Show the stored score of every layer as a figure to explore."""
+    from sclin import published
+
+    return f"```{{raw}} html\n{front.depth_explorer(published.table('layers'))}\n```"
+
+
 def status(root: Path) -> str:
     """Tell how long, on what and with which parameters each chapter was run."""
     rows: list[list[object]] = []
