@@ -47,7 +47,7 @@ REPRESENTATION_COLORS = {
 }
 
 #: Colour map of matrices: light to dark, also when printed in grey.
-SEQUENTIAL = "cividis_r"
+SEQUENTIAL = "Blues"
 
 
 def color_of(representation: str) -> str:
