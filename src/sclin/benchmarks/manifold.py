@@ -107,10 +107,9 @@ def _points(X: Any, minimum: int) -> NDArray[np.floating]:
     return points
 
 
-def _correlations(a: NDArray, b: NDArray) -> tuple[float, float]:
-    """Pearson and Spearman of two vectors."""
-    pearson = np.corrcoef(a, b)[0, 1]
-    return float(pearson), float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+def _pearson(a: NDArray, b: NDArray) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 
 
 def _embed(distance: NDArray, n_components: int) -> NDArray[np.floating]:
@@ -179,7 +178,6 @@ def flatness(
         geodesic = shortest_path(graph[keep][:, keep], method="D", directed=False)
         upper = np.triu_indices(len(keep), 1)
         straight, along = euclid[upper], geodesic[upper]
-        pearson, spearman = _correlations(straight, along)
         # A cell drawn twice adds no pair with itself.
         weights = rng.multinomial(len(keep), np.full(len(keep), 1 / len(keep)), size=n_boot)
         low, high = (
@@ -191,13 +189,13 @@ def flatness(
         rows.append(
             {
                 "k": int(k),
-                "pearson": pearson,
+                "pearson": _pearson(straight, along),
                 "ci_low": low,
                 "ci_high": high,
-                "spearman": spearman,
-                "pearson_square": _correlations(euclid.ravel(), geodesic.ravel())[0],
+                "spearman": _pearson(rankdata(straight), rankdata(along)),
+                "pearson_square": _pearson(euclid.ravel(), geodesic.ravel()),
                 "stretch": float(np.median(along / np.maximum(straight, 1e-300))),
-                "residual_variance": 1 - _correlations(along, embedded)[0] ** 2,
+                "residual_variance": 1 - _pearson(along, embedded) ** 2,
                 "share_connected": len(keep) / len(points),
                 "n": len(keep),
             }
