@@ -392,7 +392,7 @@ def enrichment(
 
     Examples
     --------
-    >>> enrichment("abc", "abd", "abcdefgh").hits
+    >>> enrichment("abc", "abh", "abcdefgh").hits
     2
     """
     pool = set(background)
