@@ -774,7 +774,8 @@ def gene_weights(
 
     The contributions of all genes sum to the mean coefficient of the type's cells on their own
     class. From each, the mean contribution in the cells of all other types is taken away, so that
-    genes that every cell shows do not lead the list.
+    genes that every cell shows do not lead the list; genes that rank lower in the type than in
+    the others are not listed.
 
     Parameters
     ----------
@@ -804,7 +805,7 @@ def gene_weights(
     rows = []
     for i, kind in enumerate(model.classes_):
         own, other = ranks[y == kind].mean(axis=0), ranks[y != kind].mean(axis=0)
-        part = model.projector_[i] * (own - other)
+        part = np.where(own > other, model.projector_[i] * (own - other), -np.inf)
         top = np.argsort(-part)[:n_top]
         rows += [
             {"class": kind, "gene": str(symbols.iloc[g]), "contribution": part[g], "place": place}

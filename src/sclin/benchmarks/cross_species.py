@@ -537,7 +537,11 @@ def _types(
     keep_train = train.isin(learnt).to_numpy()
     keep_test = (test.isin(learnt) if which == "shared" else test.notna()).to_numpy()
     gone = int((~keep_train).sum() + (~keep_test).sum())
-    return source[keep_train], target[keep_test], np.flatnonzero(keep_test), gone
+    if not keep_train.all():
+        source = source[keep_train].copy()
+    if not keep_test.all():
+        target = target[keep_test].copy()
+    return source, target, np.flatnonzero(keep_test), gone
 
 
 def _mean_rows(

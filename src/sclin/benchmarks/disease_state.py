@@ -508,8 +508,10 @@ def _fold_rows(
     rows = []
     for metric in ("macro_f1", "weighted_f1"):
         values = np.array([fold[metric] for fold in folds])
-        sd = float(values.std(ddof=1))
-        spread = Interval(float(values.mean()), values.mean() - sd, values.mean() + sd, len(folds))
+        # Every cluster may lack a model in every fold; then there is no published score.
+        mean = float(values.mean()) if values.size else float("nan")
+        sd = float(values.std(ddof=1)) if values.size > 1 else float("nan")
+        spread = Interval(mean, mean - sd, mean + sd, len(folds))
         text = f"{note}; ends are the mean less and plus one sd over folds"
         rows.append(result(metric=metric, value=spread, note=text, **fields))
     return rows
