@@ -393,7 +393,10 @@ def part_figures(notebook: dict) -> None:
     cells = []
     for cell in notebook["cells"]:
         cells.append(cell)
-        outputs = cell.get("outputs", [])
+        # tqdm misses a widget library that a printed page has no use for.
+        outputs = [o for o in cell.get("outputs", []) if "IProgress not found" not in str(o)]
+        if "outputs" in cell:
+            cell["outputs"] = outputs
         if "figure" in cell["metadata"].get("mystnb", {}) and len(outputs) > 1:
             drawn = [output for output in outputs if "image/png" in output.get("data", {})]
             rest = [output for output in outputs if output not in drawn]

@@ -114,7 +114,10 @@ def test_a_chapter_without_a_title_is_refused(root: Path) -> None:
 
 def test_prints_of_a_figure_cell_get_their_own_cell() -> None:
     notebook = _notebook()
+    widget = {"output_type": "stream", "name": "stderr", "text": "TqdmWarning: IProgress not found"}
+    notebook["cells"][1]["outputs"] = [widget]
     generated.part_figures(notebook)
+    assert notebook["cells"][1]["outputs"] == []
     drawn, rest = notebook["cells"][2:]
     assert [list(o["data"]) for o in drawn["outputs"]] == [["image/png"]]
     assert [list(o["data"]) for o in rest["outputs"]] == [["text/plain"]]
