@@ -16,7 +16,6 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.stats import false_discovery_control, rankdata, spearmanr
-from sklearn.metrics import roc_auc_score
 
 from sclin.benchmarks._embeddings import embeddings, relative_depths
 from sclin.errors import InputError, nearest
@@ -521,10 +520,12 @@ def pathway_auc(
         When no pair shares a pathway, or all do.
     """
     labels = np.asarray(pathways)
-    scores = _pairs(np.asarray(matrix, dtype=float))
+    ranks = rankdata(_pairs(np.asarray(matrix, dtype=float)))
 
     def auc(names: NDArray[Any]) -> float:
-        return float(roc_auc_score(_pairs(names[:, None] == names[None, :]), scores))
+        positive = _pairs(names[:, None] == names[None, :])
+        n = positive.sum()
+        return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (ranks.size - n)))
 
     together = _pairs(labels[:, None] == labels[None, :])
     if together.all() or not together.any():
