@@ -36,6 +36,8 @@ _MASKED = 0.15
 
 def _vocabulary(counts: sp.csr_matrix, genes: pd.Index, n_genes: int) -> tuple[Any, Any]:
     """Take the most variable genes; give token and median dictionaries."""
+    counts = counts.copy()
+    counts.eliminate_zeros()
     total = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     scaled = counts.astype(np.float64).multiply(1e4 / np.maximum(total, 1)[:, None]).tocsr()
     logged = scaled.log1p()

@@ -122,6 +122,12 @@ class Geneformer(Model):
                 f"The token dictionary has {len(self.vocabulary):,} entries, the model "
                 f"{config.vocab_size:,} tokens: they are of different versions of the model."
             )
+        wrong = [g for g in self.vocabulary if g in gene_medians and not gene_medians[g] > 0]
+        if wrong:
+            raise ModelError(
+                f"{len(wrong):,} gene medians are not above 0, such as that of {wrong[0]}: the "
+                "dictionary is damaged."
+            )
         self.median = np.ones(max(self.vocabulary.values()) + 1)
         for gene, token in self.vocabulary.items():
             if not gene.startswith("<"):

@@ -1,0 +1,174 @@
+"""Bad input to the layers: the message names what was found, where, and the remedy."""
+
+import errno
+import json
+import pickle
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+
+from sclin import layers
+from sclin.errors import DataError, InputError, ModelError
+from sclin.layers.models.geneformer import read_dictionary
+from sclin.layers.models.scfoundation import ScFoundation
+from sclin.layers.store import LayerStore
+
+GENES = {f"GENE{i}": i for i in range(60)}
+
+
+def toy(n=12, names=GENES, seed=0):
+    counts = np.random.default_rng(seed).poisson(1.0, (n, 60)).astype(np.float32)
+    return ad.AnnData(
+        sp.csr_matrix(counts),
+        obs=pd.DataFrame(index=[f"cell{i}" for i in range(n)]),
+        var=pd.DataFrame(index=list(names)),
+    )
+
+
+@pytest.fixture
+def model():
+    return ScFoundation.random(width=16, depth=2, heads=2, n_genes=60, vocabulary=GENES)
+
+
+@pytest.fixture
+def checkpoint(tmp_path, model):
+    from sclin.layers.models.scfoundation import _names
+
+    own = dict(model.named_parameters())
+    weights = {f"model.{key}": own[name].detach().clone() for name, key in _names(model).items()}
+    encoder = {"hidden_dim": 16, "depth": 2, "heads": 2}
+    config = {
+        "model": "m",
+        "model_config": {"m": {"encoder": encoder, "bin_num": 100, "bin_alpha": 1.0}},
+        "dataset_config": {"rnaseq": {"seq_len": 62, "pad_token_id": 103}},
+    }
+    pd.DataFrame({"gene_name": list(GENES), "index": range(60)}).to_csv(
+        tmp_path / "v.tsv", sep="\t", index=False
+    )
+    content = {"cell": {"config": config, "state_dict": weights}}
+    torch.save(content, tmp_path / "models.ckpt")
+    return tmp_path / "models.ckpt", tmp_path / "v.tsv", content
+
+
+def load(checkpoint, **options):
+    return layers.load_model(
+        "scfoundation", checkpoint=checkpoint[0], vocabulary=checkpoint[1], **options
+    )
+
+
+def test_gene_ids_of_the_wrong_kind(model, tmp_path):
+    adata = toy(names=[f"ENSG{i:011d}" for i in range(60)])
+    with pytest.raises(ModelError, match=r"human Ensembl gene ids.*reads gene symbols.*genes="):
+        layers.extract(model, adata, tmp_path / "x", progress=False)
+
+
+def test_too_few_genes_of_the_vocabulary(model, tmp_path):
+    with pytest.raises(ModelError, match=r"Only 5 of the 60 genes.*8\.3 %; 10 % are needed"):
+        layers.extract(model, toy()[:, :5].copy(), tmp_path / "x", progress=False)
+
+
+def test_log_values_and_counts_are_told_apart(model, checkpoint, tmp_path):
+    logged = toy()
+    logged.X = logged.X.log1p()
+    with pytest.raises(ModelError, match=r"looks like log values.*needs raw counts.*layer="):
+        layers.extract(model, logged, tmp_path / "x", progress=False)
+    with pytest.raises(ModelError, match=r"looks like counts.*whole numbers"):
+        layers.extract(load(checkpoint, values="log"), toy(), tmp_path / "y", progress=False)
+    negative = toy()
+    negative.X = sp.csr_matrix(negative.X.toarray() - 0.5)
+    with pytest.raises(ModelError, match="negative values"):
+        layers.extract(model, negative, tmp_path / "z", progress=False)
+
+
+def test_missing_corrupt_and_foreign_checkpoints(checkpoint, tmp_path):
+    with pytest.raises(ModelError, match=r"There is no checkpoint .*absent\.ckpt"):
+        layers.load_model("scfoundation", checkpoint=tmp_path / "absent.ckpt")
+    file = checkpoint[0]
+    with pytest.raises(ModelError, match=r"no set of weights 'cel'.*Did you mean 'cell'"):
+        load(checkpoint, key="cel")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match="cannot be read as weights only"):
+        load(checkpoint)
+
+
+def test_unknown_and_missing_keys_are_listed(checkpoint):
+    file, _, content = checkpoint
+    weights = content["cell"]["state_dict"]
+    weights["model.encoder.extra"] = weights.pop("model.encoder.norm.bias")
+    torch.save(content, file)
+    with pytest.raises(ModelError, match=r"encoder\.norm\.bias.*unknown \(encoder\.extra"):
+        load(checkpoint)
+
+
+def test_objects_in_pickles_are_refused(checkpoint, tmp_path):
+    (tmp_path / "d.pkl").write_bytes(pickle.dumps({"a": np.float64(1)}))
+    with pytest.raises(ModelError, match="was not read"):
+        read_dictionary(tmp_path / "d.pkl")
+    (tmp_path / "l.json").write_text(json.dumps([1]))
+    with pytest.raises(ModelError, match="holds a list"):
+        read_dictionary(tmp_path / "l.json")
+
+
+def test_output_that_is_not_finite_names_cell_and_layer(model, tmp_path):
+    with torch.no_grad():
+        model.pos_emb.weight[61] = float("inf")
+    with pytest.raises(ModelError, match=r"not finite for cell cell\d+ at layer 0"):
+        layers.extract(model, toy(), tmp_path / "x", progress=False)
+
+
+def test_full_disk(model, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    layers.extract(model, toy(), tmp_path / "x", progress=False)
+    store = LayerStore.open(tmp_path / "x")
+    store.forget([0])
+    monkeypatch.setattr("zarr.Array.__setitem__", full)
+    with pytest.raises(ModelError, match=r"is full.*Finished ranges are kept"):
+        layers.extract(model, toy(), tmp_path / "x", progress=False)
+
+
+def test_store_of_another_model_or_dataset(model, tmp_path):
+    layers.extract(model, toy(), tmp_path / "x", progress=False)
+    other = ScFoundation.random(width=16, depth=2, heads=2, n_genes=60, vocabulary=GENES, seed=1)
+    with pytest.raises(ModelError, match=r"made by another run \(checkpoint: store has"):
+        layers.extract(other, toy(), tmp_path / "x", progress=False)
+    with pytest.raises(ModelError, match=r"data set: store has"):
+        layers.extract(model, toy(seed=1), tmp_path / "x", progress=False)
+    with pytest.raises(ModelError, match="holds other counts"):
+        LayerStore.open(tmp_path / "x").rows(toy(seed=1))
+    (tmp_path / "f").mkdir()
+    with pytest.raises(ModelError, match=r"not a zarr group|no layer store"):
+        LayerStore.open(tmp_path / "f")
+
+
+def test_unknown_names(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("SCLIN_LAYERS", str(tmp_path))
+    with pytest.raises(ModelError, match="Did you mean 'geneformer'"):
+        layers.load_model("genefomer")
+    with pytest.raises(ModelError, match="has no layer 9"):
+        layers.extract(model, toy(), tmp_path / "x", layers=[9], progress=False)
+    with pytest.raises(InputError, match="has no pooling 'men'"):
+        layers.extract(model, toy(), tmp_path / "x", pooling="men", progress=False)
+    with pytest.raises(ModelError, match="No layer store of 'tiny'"):
+        layers.find_store("tiny", toy())
+    with pytest.raises(DataError, match="There is no"):
+        layers.extract(model, tmp_path / "absent.h5ad", progress=False)
+    store = layers.extract(model, toy(), tmp_path / "x", progress=False)
+    with pytest.raises(ModelError, match="has no layer '7'; it has 0, 1, 2, final"):
+        store.read(7)
+
+
+def test_wrong_dictionaries(tmp_path):
+    adata = toy(30)
+    layers.tiny.train(adata, steps=1, depth=1, width=16, folder=tmp_path, progress=False)
+    tokens = json.loads((tmp_path / "token_dictionary.json").read_text())
+    tokens["OTHER"] = 999
+    (tmp_path / "token_dictionary.json").write_text(json.dumps(tokens))
+    with pytest.raises(ModelError, match="different versions of the model"):
+        layers.load_model("geneformer", tmp_path)

@@ -1,0 +1,250 @@
+"""Batches, the store, resuming, ranks, inputs on disk, the tiny model and the command line."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from click.testing import CliRunner
+
+from sclin import layers
+from sclin.layers.commands import layers as group
+from sclin.layers.engine import batches
+from sclin.layers.models.geneformer import read_dictionary
+from sclin.layers.models.huggingface import HuggingFaceEncoder
+from sclin.layers.models.scfoundation import ScFoundation
+from sclin.layers.tokens import gene_id_kind, match_genes, subset_rows
+
+GENES = {f"G{i:03d}": i for i in range(120)}
+
+
+def toy(n=150, seed=0):
+    rng = np.random.default_rng(seed)
+    depth = rng.uniform(0.02, 0.9, n)
+    counts = rng.poisson(1.5, (n, 120)) * (rng.random((n, 120)) < depth[:, None])
+    counts[3] = 0
+    return ad.AnnData(
+        sp.csr_matrix(counts.astype(np.float32)),
+        obs=pd.DataFrame(index=[f"cell{i}" for i in range(n)]),
+        var=pd.DataFrame(index=list(GENES)),
+    )
+
+
+def network(**options):
+    return ScFoundation.random(width=32, depth=3, heads=4, n_genes=120, vocabulary=GENES, **options)
+
+
+def test_batches_hold_every_cell_once_within_the_budget():
+    lengths = np.random.default_rng(0).integers(0, 90, 200)
+    groups = list(batches(lengths, batch_tokens=256))
+    assert sorted(np.concatenate(groups)) == np.flatnonzero(lengths).tolist()
+    assert all(lengths[g].sum() <= 256 for g in groups)
+    in_order = list(batches(lengths, batch_tokens=1, batch_cells=8))
+    assert np.concatenate(in_order).tolist() == np.flatnonzero(lengths).tolist()
+
+
+def test_layers_follow_the_cells_and_do_not_depend_on_batches(tmp_path):
+    adata, model = toy(), network()
+    poolings = ["S", "T", "mean", "max", "mean_all", "max_all", "official"]
+    store = layers.extract(model, adata, tmp_path / "a", pooling=poolings, progress=False)
+    other = layers.extract(
+        model,
+        adata,
+        tmp_path / "b",
+        pooling=poolings,
+        padded=True,
+        batch_tokens=300,
+        progress=False,
+    )
+    assert store.layers == ["0", "1", "2", "3", "final"]
+    assert store.empty.tolist() == [i == 3 for i in range(150)]
+    for pooling in poolings:
+        x, y = store.read("final", pooling), other.read("final", pooling)
+        assert np.isnan(x[3]).all()
+        np.testing.assert_allclose(x, y, atol=5e-5, rtol=1e-4)
+    one = model.reader(adata)(7, 8)
+    with torch.inference_mode():
+        for name, state, packing in model.states(one):
+            wanted = model.pool(state, packing, "S").numpy()[0]
+            np.testing.assert_allclose(store.read(name, "S")[7], wanted, atol=5e-5, rtol=1e-4)
+    assert store.relative_depth(3) == store.relative_depth("final") == 1
+    assert store.relative_depth(0) == 0
+    part = adata[[9, 4, 30]].copy()
+    (key,) = store.to_obsm(part, layers=[2], pooling="mean")
+    np.testing.assert_array_equal(part.obsm[key], store.read(2, "mean")[[9, 4, 30]])
+
+
+def test_input_on_disk_gives_the_same(tmp_path):
+    adata, model = toy(), network()
+    adata.write_h5ad(tmp_path / "x.h5ad")
+    adata.write_zarr(tmp_path / "x.zarr")
+    wanted = layers.extract(model, adata, tmp_path / "a", progress=False).read(3)
+    for kind in ("h5ad", "zarr"):
+        store = layers.extract(model, tmp_path / f"x.{kind}", tmp_path / kind, progress=False)
+        np.testing.assert_array_equal(store.read(3), wanted)
+
+
+RUN = """
+    import sys, time
+    sys.path.insert(0, {here!r})
+    from test_layers_engine import network, toy
+    from sclin import layers
+    from sclin.layers import engine
+    from sclin.layers.store import LayerStore
+
+    engine._range_cells = lambda features, cells: 16
+    if {slow}:
+        write = LayerStore.write
+        def slowly(self, *args):
+            write(self, *args)
+            print("written", flush=True)
+            time.sleep(0.2)
+        LayerStore.write = slowly
+    layers.extract(network(), toy(), {store!r}, progress=False)
+"""
+
+
+def _start(store, *, slow, env=None):
+    here = os.path.dirname(__file__)
+    code = textwrap.dedent(RUN).format(here=here, store=str(store), slow=slow)
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+    )
+
+
+def _bytes(folder):
+    """Content of the numbers and marks of a store."""
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "zarr.json"
+    }
+
+
+def test_a_killed_run_resumes_bit_identical_and_ranks_share_a_store(tmp_path):
+    whole = _start(tmp_path / "whole", slow=False)
+    ranks = [
+        _start(tmp_path / "ranks", slow=False, env={"RANK": str(r), "WORLD_SIZE": "2"})
+        for r in (0, 1)
+    ]
+    killed = _start(tmp_path / "killed", slow=True)
+    for _ in range(3):
+        assert killed.stdout.readline().strip() == "written"
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    left = layers.LayerStore.open(tmp_path / "killed").unfinished
+    assert 0 < len(left) < 10
+    again = _start(tmp_path / "killed", slow=False)
+    assert [p.wait() for p in (whole, again, *ranks)] == [0, 0, 0, 0]
+    for name in ("killed", "ranks"):
+        assert layers.LayerStore.open(tmp_path / name).unfinished == []
+        assert _bytes(tmp_path / name) == _bytes(tmp_path / "whole")
+    assert (layers.verify(tmp_path / "killed")["state"] == "ok").all()
+
+
+def test_truncation_is_seeded_by_cell():
+    rows = sp.csr_matrix(np.ones((3, 50), np.float32))
+    kept, cut = subset_rows(rows, 20, lambda row, n: np.random.default_rng(row).permutation(n)[:20])
+    assert cut.tolist() == [30, 30, 30]
+    assert np.diff(kept.indptr).tolist() == [20, 20, 20]
+
+
+def test_duplicate_genes_are_summed_and_versions_dropped():
+    names = ["ENSG00000000003.14", "ENSG00000000003", "ENSG00000000005"]
+    adata = ad.AnnData(
+        sp.csr_matrix(np.array([[1.0, 2, 4]], np.float32)), var=pd.DataFrame(index=names)
+    )
+    match = match_genes(adata, {"<pad>": 0, "ENSG00000000003": 1, "ENSG00000000005": 2})
+    assert match.summed == 1
+    assert match.restrict(adata.X).toarray().tolist() == [[3, 4]]
+    assert gene_id_kind(["1", "22"]).startswith("numbers")
+
+
+def test_tiny_learns_and_is_found_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCLIN_LAYERS", str(tmp_path))
+    adata = toy(80)
+    # Two kinds of cells that share no gene, so that the other genes tell which were hidden.
+    kind = np.arange(80) % 2
+    adata.X = sp.csr_matrix(adata.X.multiply(kind[:, None] == np.arange(120) % 2))
+    options = {"steps": 150, "depth": 2, "width": 32, "n_genes": 60, "seed": 1, "progress": False}
+    model = layers.tiny.cached(adata, **options)
+    curve = model.loss_curve
+    assert curve["held_out"].iloc[-1] < curve["held_out"].iloc[0] - 0.2
+    started = time.perf_counter()
+    same = layers.tiny.cached(adata, **options)
+    assert time.perf_counter() - started < 5
+    assert same.checkpoint_sha256 == model.checkpoint_sha256
+    control = layers.tiny.cached(adata, random_weights=True, **options)
+    assert control.name == "tiny-random"
+    for net in (same, control):
+        layers.extract(net, adata, progress=False)
+    store = layers.find_store("tiny", adata[5:9])
+    assert store.rows(adata[5:9]).tolist() == [5, 6, 7, 8]
+    assert not np.allclose(
+        store.read(2), layers.find_store("tiny-random", adata).read(2), equal_nan=True
+    )
+
+
+def test_any_encoder_through_a_tokenizer(tmp_path):
+    from transformers import DistilBertConfig, DistilBertModel
+
+    torch.manual_seed(0)
+    module = DistilBertModel(
+        DistilBertConfig(
+            vocab_size=130,
+            dim=32,
+            n_layers=2,
+            n_heads=2,
+            hidden_dim=64,
+            pad_token_id=0,
+            max_position_embeddings=128,
+        )
+    )
+    vocabulary = {"<pad>": 0, **{gene: i + 1 for gene, i in GENES.items()}}
+    model = HuggingFaceEncoder(
+        module, vocabulary, lambda genes, counts: genes[np.argsort(-counts, kind="stable")]
+    ).eval()
+    adata = toy(20)
+    store = layers.extract(model, adata, tmp_path / "x", progress=False)
+    tokens = model.reader(adata)(0, 1)
+    with torch.inference_mode():
+        hidden = module(torch.from_numpy(tokens.ids)[None], output_hidden_states=True)
+    for i, state in enumerate(hidden.hidden_states):
+        np.testing.assert_allclose(store.read(i)[0], state[0].mean(0), atol=5e-5, rtol=1e-4)
+
+
+def test_pickles_are_read_without_running_them(tmp_path):
+    (tmp_path / "good.pkl").write_bytes(pickle.dumps({"ENSG1": 3}))
+    assert read_dictionary(tmp_path / "good.pkl") == {"ENSG1": 3}
+
+
+def test_command_line(tmp_path):
+    adata = toy(60)
+    adata.write_h5ad(tmp_path / "x.h5ad")
+    layers.tiny.train(adata, steps=2, depth=1, width=16, folder=tmp_path / "m", progress=False)
+    call = CliRunner().invoke
+    data, store = str(tmp_path / "x.h5ad"), str(tmp_path / "s.zarr")
+    made = call(group, ["extract", "tiny", data, store, "--path", str(tmp_path / "m"), "--quiet"])
+    assert made.exit_code == 0, made.output
+    assert "unfinished ranges  0" in call(group, ["info", store]).output
+    assert call(group, ["verify", store]).output.strip() == "1 ok"
+    chunk = next(p for p in (tmp_path / "s.zarr/pooling/mean/c").rglob("*") if p.is_file())
+    raw = bytearray(chunk.read_bytes())
+    raw[0] ^= 255
+    chunk.write_bytes(bytes(raw))
+    assert call(group, ["verify", store]).exit_code == 1
+    assert "1 ranges marked" in call(group, ["verify", store, "--repair"]).output
+    assert call(group, ["extract", "tiny", data, store, "--path", str(tmp_path / "m"), "--quiet"])
+    assert call(group, ["verify", store]).exit_code == 0
+    assert "scfoundation" in call(group, ["models"]).output
