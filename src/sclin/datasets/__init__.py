@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import os
@@ -31,6 +32,12 @@ __all__ = [
 ]
 
 _SUFFIXES = (".h5ad", ".zarr", ".h5", ".csv", ".tsv", ".gz", ".rda", ".rdata", ".mtx", ".txt")
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("genes", "readers", "simulate"):
+        return importlib.import_module(f"sclin.datasets.{name}")
+    raise AttributeError(f"module 'sclin.datasets' has no attribute {name!r}")
 
 
 def fetch(name: str, *, progress: bool | None = None, **choice: str) -> list[Path]:

@@ -339,7 +339,8 @@ def _cause(error: BaseException) -> str:
         if not isinstance(inner, BaseException):
             break
         reason = inner
-    return f"{type(reason).__name__}: {str(reason).split('>: ')[-1]}"[:160]
+    # The part before names Python objects or repeats the address.
+    return f"{type(reason).__name__}: {str(reason).split('>: ')[-1].split('): ')[-1]}"
 
 
 def _transfer(url: str, part: Path, show: bool) -> None:
