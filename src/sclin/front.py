@@ -391,7 +391,7 @@ def depth_explorer(table: pd.DataFrame) -> str:
         inputs.append(f'<input type="radio" name="dx" id="{key}"{checked}>')
         labels.append(f'<label for="{key}">{html.escape(EXPLORED[metric])}</label>')
         panels.append(
-            f'<div class="dx-panel" data-panel="{index}">'
+            f'<div class="dx-panel" tabindex="0" data-panel="{index}">'
             f"{_panel(table[table['metric'] == metric], EXPLORED[metric])}</div>"
         )
         rules.append(
