@@ -611,8 +611,8 @@ class PerturbationOutcome:
         Returns
         -------
         ndarray
-            Shape ``(n_representations,)``: mean over halvings; NaN where a halving has no three
-            pairs.
+            Shape ``(n_representations,)``: mean over the halvings that have three pairs or
+            more; NaN when none has.
         """
         return _mean_score(self.halvings[state], perturbations)
 
@@ -621,9 +621,10 @@ def _mean_score(halvings: Sequence[Halving], chosen: ArrayLike | None) -> NDArra
     scores = []
     for halving in halvings:
         goal, found = halving.among(halving.members if chosen is None else chosen)
-        scores.append(
-            _correlate(goal, found) if goal.size >= 3 else np.full(found.shape[0], np.nan)
-        )
+        if goal.size >= 3:
+            scores.append(_correlate(goal, found))
+    if not scores:
+        return np.full(halvings[0].candidates.shape[0], np.nan)
     return np.mean(scores, axis=0)
 
 
