@@ -109,7 +109,7 @@ def test_bad_input_names_the_remedy(three, data):
         cross_species.run(three, {}, **FAST)
     with pytest.raises(InputError, match="two species"):
         cross_species.run({"human": three["human"]}, data)
-    with pytest.raises(InputError, match="species=dataset"):
+    with pytest.raises(InputError, match="species dataset"):
         cross_species.load_species(["human"])
     other = {name: a.copy() for name, a in three.items()}
     other["mouse"].obs["cell_type"] = "mouse " + other["mouse"].obs["cell_type"].astype(str)

@@ -58,8 +58,8 @@ def load_species(specs: Sequence[str]) -> dict[str, AnnData]:
     Parameters
     ----------
     specs
-        ``"species=dataset"``, where the dataset may carry options, as in
-        ``"gorilla=testis:species=gorilla"``.
+        ``"species dataset"``, where the dataset may carry options, as in
+        ``"gorilla testis:species=gorilla"``.
 
     Returns
     -------
@@ -69,16 +69,16 @@ def load_species(specs: Sequence[str]) -> dict[str, AnnData]:
     Raises
     ------
     InputError
-        When an entry has no equals sign.
+        When an entry names no dataset.
     """
     cells = {}
     for spec in specs:
-        name, equals, dataset = spec.partition("=")
-        if not equals or not dataset:
+        name, _, dataset = spec.strip().partition(" ")
+        if not dataset.strip():
             raise InputError(
-                f"{spec!r} is not of the form species=dataset, as in human=baron_human."
+                f"{spec!r} names no dataset; write 'species dataset', as in 'human baron_human'."
             )
-        cells[name.strip()] = open_cells(dataset.strip())[1]
+        cells[name] = open_cells(dataset.strip())[1]
     return cells
 
 
