@@ -62,7 +62,7 @@ def resource(name: str, **options: str) -> Any:
 
 def _dorothea(path: Path) -> pd.DataFrame:
     table = next(iter(readers.load_rda(path).values()))
-    sign = table["mor"].astype(float).astype(int)
+    sign = table["mor"].astype(float).astype(int)  # codespell:ignore mor
     return pd.DataFrame(
         {
             "source": table["tf"].astype(str),
