@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -110,7 +110,7 @@ class ClusterwiseClassifier(ClassifierMixin, BaseEstimator):
         self.C = C
         self.seed = seed
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> ClusterwiseClassifier:
+    def fit(self, X: Any, y: Any) -> ClusterwiseClassifier:
         """Cluster training cells and fit a model in each cluster.
 
         Parameters
@@ -160,7 +160,7 @@ class ClusterwiseClassifier(ClassifierMixin, BaseEstimator):
             self.models_[cluster] = model.fit(X[rows], y[rows])
         return self
 
-    def assign(self, X: ArrayLike) -> NDArray[np.intp]:
+    def assign(self, X: Any) -> NDArray[np.intp]:
         """Cluster of each cell, by distance-weighted vote of its nearest training cells.
 
         Parameters
@@ -176,7 +176,7 @@ class ClusterwiseClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "assign_")
         return self.assign_.predict(validate_data(self, X, dtype=np.float64, reset=False))
 
-    def has_model(self, X: ArrayLike) -> NDArray[np.bool_]:
+    def has_model(self, X: Any) -> NDArray[np.bool_]:
         """Tell which cells fall in a cluster that has a model of its own.
 
         The published score is taken over these cells only.
@@ -193,7 +193,7 @@ class ClusterwiseClassifier(ClassifierMixin, BaseEstimator):
         """
         return np.isin(self.assign(X), list(self.models_))
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
+    def predict(self, X: Any) -> NDArray[Any]:
         """Class of every cell: from its cluster's model, or its cluster's majority.
 
         Parameters
