@@ -201,7 +201,7 @@ def run(
             split_name = f"{n_splits} random 80/20 splits of cells"
         else:
             splits, split_name = splits_for(y, donors, n_splits=n_splits, seed=seed)
-        common = {"splits": splits, "options": options, "seed": seed}
+        common: dict[str, Any] = {"splits": splits, "options": options, "seed": seed}
         found = grid(adata, label, representations=representations, heads=heads, **common)
         if controls:
             found |= grid(

@@ -409,7 +409,7 @@ def run(
             groups = None if donors is None else donors[p.cell]
             rows += _pooled_rows(p, groups, here, f"{about} get its majority", n_boot, seed)
     if not published:
-        common = {"splits": splits, "options": options, "seed": seed}
+        common: dict[str, Any] = {"splits": splits, "options": options, "seed": seed}
         found = grid(adata, label, representations=representations, heads=heads, **common)
         found |= grid(
             adata, label, representations=("library_size",), heads=("logistic",), **common
