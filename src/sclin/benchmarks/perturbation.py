@@ -122,7 +122,7 @@ def thin(
 
 def draw_halves(
     labels: ArrayLike,
-    perturbations: Sequence[str],
+    perturbations: Iterable[str],
     *,
     control: str = "control",
     n_cells: int | None = None,
@@ -179,7 +179,7 @@ def _moments(
     X: Any, labels: NDArray[Any], names: Sequence[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Mean and variance (n - 1) of each gene in each group, and the group sizes."""
-    codes = pd.Index(names).get_indexer(labels)
+    codes = pd.Index(names).get_indexer(pd.Index(labels))
     rows = np.flatnonzero(codes >= 0)
     members = sparse.csr_matrix(
         (np.ones(rows.size), (codes[rows], rows)), shape=(len(names), labels.size)
@@ -195,7 +195,7 @@ def _moments(
 def effects(
     X: Any,
     labels: ArrayLike,
-    perturbations: Sequence[str],
+    perturbations: Iterable[str],
     *,
     control: str = "control",
 ) -> NDArray[np.float64]:
@@ -232,7 +232,7 @@ def effects(
 def effect_p_values(
     X: Any,
     labels: ArrayLike,
-    perturbations: Sequence[str],
+    perturbations: Iterable[str],
     *,
     control: str = "control",
     own_gene: Mapping[str, int] | None = None,
@@ -733,7 +733,7 @@ def _cell_numbers(
     """Cells of each perturbation by state; ``status`` says which are too few."""
     counts = pd.DataFrame({s: pd.Series(labels[rows]).value_counts() for s, rows in states.items()})
     counts = counts.fillna(0).astype(int).sort_index()
-    poor = [s for s in counts if control not in counts.index or counts.loc[control, s] < min_cells]
+    poor = [s for s in counts if control not in counts.index or counts[s][control] < min_cells]
     if poor:
         raise InputError(
             f"Control {control!r} has fewer than {min_cells} cells in state {poor[0]!r}; "
@@ -859,7 +859,7 @@ def _proven(
     p_values = []
     for name, rows in states.items():
         first = rows[cells[name][0]]
-        options = {"control": control, "own_gene": own, "n_permutations": 399}
+        options: dict[str, Any] = {"control": control, "own_gene": own, "n_permutations": 399}
         p_values.append(effect_p_values(X[first], labels[first], candidates, **options))
     # One correction over states and perturbations together.
     adjusted = false_discovery_control(np.concatenate(p_values)).reshape(len(states), -1)
@@ -867,7 +867,7 @@ def _proven(
 
 
 def mean_shifts(
-    matrix: ArrayLike, labels: ArrayLike, perturbations: Sequence[str], *, control: str = "control"
+    matrix: ArrayLike, labels: ArrayLike, perturbations: Iterable[str], *, control: str = "control"
 ) -> NDArray[np.float64]:
     """Mean of each perturbation less the mean of the control.
 
@@ -891,7 +891,7 @@ def mean_shifts(
     array([[1.5]])
     """
     names, labels = list(perturbations), np.asarray(labels)
-    codes = pd.Index([*names, control]).get_indexer(labels)
+    codes = pd.Index([*names, control]).get_indexer(pd.Index(labels))
     rows = np.flatnonzero(codes >= 0)
     size = np.bincount(codes[rows], minlength=len(names) + 1)
     members = sparse.csr_matrix(
@@ -910,7 +910,10 @@ def _bootstrap(
     rng = np.random.default_rng(seed)
     draws = np.array([_mean_score(halvings, rng.choice(used, used.size)) for _ in range(n_boot)])
     low, high = np.nanquantile(draws, [0.025, 0.975], axis=0)
-    return [Interval(*map(float, row), used.size) for row in zip(value, low, high, strict=True)]
+    return [
+        Interval(float(v), float(a), float(b), used.size)
+        for v, a, b in zip(value, low, high, strict=True)
+    ]
 
 
 def _mantel_mean(
@@ -964,7 +967,7 @@ def _unit_scores(
 def published_reference(
     X: Any,
     labels: ArrayLike,
-    perturbations: Sequence[str],
+    perturbations: Iterable[str],
     *,
     control: str = "control",
     n_top: int = 500,
