@@ -232,7 +232,7 @@ def ablate(
         for name, options in variants.items():
             found[dataset, name] = _predict(adata, y, splits, options, seed)
         for name, options in variants.items():
-            fields = {
+            fields: dict[str, Any] = {
                 "task": "cell_types",
                 "dataset": dataset,
                 "protocol": "corrected",

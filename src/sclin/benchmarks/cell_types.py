@@ -226,7 +226,7 @@ def run(
         for (name, kind), p in found.items():
             predictions[dataset, name, kind] = p
             where = {"dataset": dataset, "representation": name, "head": kind}
-            fields = where | {
+            fields: dict[str, Any] = where | {
                 "task": _TASK,
                 "protocol": protocol,
                 "split": split_name,
@@ -500,7 +500,7 @@ def split_effect(
         if pair not in found["donors"]:
             raise InputError(f"held_out has no predictions of {pair}; run it, or leave it out.")
         aligned = {s: _in_order(found[s][pair]) for s in ways}
-        fields = {
+        fields: dict[str, Any] = {
             "task": _TASK,
             "dataset": name,
             "representation": pair[0],

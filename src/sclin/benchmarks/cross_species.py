@@ -475,7 +475,7 @@ def run(
             f"{about['n_genes']} genes, {about['pairs_lost']} ortholog pairs lost, "
             f"{about['left_out']} cells left out"
         )
-        fields = {
+        fields: dict[str, Any] = {
             "task": _TASK,
             "dataset": str(cells.uns.get("sclin", {}).get("dataset", target)),
             "protocol": protocol,
@@ -559,7 +559,7 @@ def _mean_rows(
     for name, kind, which in outcome.scores[keys].drop_duplicates().itertuples(index=False):
         square = outcome.matrix(name, kind, types=which)
         suffix = "" if which == "shared" else "_all_types"
-        fields = {
+        fields: dict[str, Any] = {
             "task": _TASK,
             "dataset": " + ".join(sorted(names)),
             "protocol": protocol,

@@ -381,7 +381,7 @@ def run(
         f"{int(left_out['n_cells'].sum())} cells and {int(left_out['n_genes'].sum())} foreign "
         "genes left out"
     )
-    fields = {
+    fields: dict[str, Any] = {
         "task": _TASK,
         "dataset": name,
         "protocol": protocol,
