@@ -259,7 +259,7 @@ def run(
                 ).assign(**where)
             )
             if p.proba is not None:
-                curve = calibration_curve(p.y_true, p.proba, p.classes)
+                curve = calibration_curve(p.y_true, p.proba, list(p.classes))
                 details["calibration"].append(curve.assign(**where))
                 ece = curve.attrs["ece"]
                 rows.append(

@@ -591,7 +591,7 @@ def single_genes(
     for split in splits:
         if genes is None:
             f = AnovaSelector(k=1).fit(ranks[split.train], y[split.train]).scores_
-            columns = np.argsort(-np.nan_to_num(f, nan=-1.0))[:n_top]
+            columns = np.argsort(-np.nan_to_num(f, nan=-1.0))[:n_top].tolist()
             keys = [f"place {i}" for i in range(1, len(columns) + 1)]
         else:
             missing = [g for g in genes if g not in symbols and g not in adata.var_names]
