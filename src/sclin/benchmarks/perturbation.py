@@ -265,7 +265,7 @@ def effect_p_values(
     ndarray
         One p value per perturbation.
     """
-    values = np.asarray(labels)
+    values, perturbations = np.asarray(labels), list(perturbations)
     rng = np.random.default_rng(seed)
     base = _dense(X[np.flatnonzero(values == control)])
     p_values = np.ones(len(perturbations))

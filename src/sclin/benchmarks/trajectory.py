@@ -521,7 +521,7 @@ def run(
     arrays = embeddings(adata, representations)
     pca = reference_pca(adata, seed=seed)
     depths = relative_depths(arrays)
-    common = {
+    common: dict[str, Any] = {
         "task": "trajectory",
         "dataset": dataset or adata.uns.get("sclin", {}).get("dataset", "unnamed"),
         "protocol": protocol,
@@ -533,7 +533,7 @@ def run(
     found = score(arrays, pca, times, groups, **options)
     rows = []
     for name, metrics in found["metrics"].items():
-        extra = {"representation": name, "relative_depth": depths.get(name, np.nan)}
+        extra: dict[str, Any] = {"representation": name, "relative_depth": depths.get(name, np.nan)}
         rows += [result(**common, **extra, metric=m, **fields) for m, fields in metrics.items()]
     return TrajectoryOutcome(results_table(rows), found["units"], found["roots"], times)
 
@@ -634,7 +634,8 @@ def _corrected(
     def interval(scores: NDArray[np.floating]) -> Interval:
         return bootstrap(np.nanmean, scores, seed=seed)
 
-    metrics, by_unit, by_root = {}, {}, {}
+    metrics: dict[str, dict[str, Any]] = {}
+    by_unit, by_root = {}, {}
     for name, matrix in arrays.items():
         order = pseudotime(matrix, roots, n_neighbors=n_neighbors, seed=seed)
         table = np.array([row_spearman(order[:, r], time[r]) for r in blocks.values()])

@@ -348,7 +348,7 @@ def aggregate_ranks(
     rng = np.random.default_rng(seed)
 
     def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return pd.Series(-values).rank().to_numpy()
+        return np.asarray(pd.Series(-values).rank(), dtype=np.float64)
 
     by_task = {
         task: ranks(_scores(score, np.arange(n), len(names))) for task, (score, n) in scores.items()
@@ -391,4 +391,4 @@ def pareto_front(score: ArrayLike, speed: ArrayLike) -> NDArray[np.bool_]:
         & (b[None] >= b[:, None])
         & ((a[None] > a[:, None]) | (b[None] > b[:, None]))
     )
-    return ~beaten.any(axis=1)
+    return np.asarray(~beaten.any(axis=1))
