@@ -315,8 +315,9 @@ class LayerStore:
             )
         name = self._layer(layer)
         if left := self.unfinished:
+            ranges = self._array("finished").shape[0]
             raise ModelError(
-                f"{self.path.name} is not finished: {len(left)} of {len(self._group['finished'])} "
+                f"{self.path.name} is not finished: {len(left)} of {ranges} "
                 "ranges are missing. Run the same extraction again; it goes on where it stopped."
             )
         if name == "final" and self.manifest["final_is"]:
