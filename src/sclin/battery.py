@@ -178,7 +178,8 @@ def run(
     names = list(representations) if representations else candidates(adata)
     planned = plan(adata, min_cells=min_cells, control=control)
     if tasks is not None:
-        planned.loc[~planned.index.isin(list(tasks)), ["runs", "why"]] = [False, "not asked for"]
+        for task in planned.index.difference(list(tasks)):
+            planned.loc[task] = (False, "not asked for")
     if not planned["runs"].any():
         lacks = "; ".join(f"{task}: {why}" for task, why in planned["why"].items())
         raise InputError(f"No task can run on these cells. {lacks}. Rename columns of obs to fit.")
@@ -207,7 +208,7 @@ def run(
         try:
             tables.append(start().results.assign(dataset=dataset))
         except SclinError as error:
-            planned.loc[task, ["runs", "why"]] = [False, str(error)]
+            planned.loc[task] = (False, str(error))
     if not tables:
         raise InputError("Every task stopped: " + "; ".join(planned["why"]))
     table = results_table(pd.concat(tables, ignore_index=True))
@@ -246,19 +247,21 @@ def verdict(
             continue
         control = means[means.index.isin(_CONTROLS)]["value"]
         real = means.drop(index=control.index)
-        best, bar = real["value"].idxmax(), real[real.index.isin(baseline)]["value"]
-        beaten = bool(len(bar)) and real.loc[best, "ci_low"] > bar.max()
+        bar = real[real.index.isin(baseline)]["value"]
+        row = real.iloc[int(real["value"].argmax())]
+        best = str(row.name)
+        beaten = bool(len(bar)) and row["ci_low"] > bar.max()
         if best in baseline or not len(bar):
             words = f"{best} is best; it is the baseline itself"
         elif beaten:
             words = f"{best} beats {bar.idxmax()}: its interval lies above it"
         else:
             words = f"{best} leads, but its interval holds the score of {bar.idxmax()}"
-        if len(control) and real.loc[best, "ci_low"] <= control.max():
+        if len(control) and row["ci_low"] <= control.max():
             words += f"; {control.idxmax()} does as well, so the task says little here"
         rows[task] = {
             "best": best,
-            **real.loc[best].to_dict(),
+            **row.to_dict(),
             "baseline": bar.idxmax() if len(bar) else "",
             "baseline_value": bar.max() if len(bar) else float("nan"),
             "control_value": control.max() if len(control) else float("nan"),

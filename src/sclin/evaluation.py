@@ -148,8 +148,8 @@ def _groups(groups: ArrayLike, n: int, name: str = "donors") -> NDArray[Any]:
         )
     if np.unique(values).size < 2:
         raise InputError(
-            f"{name} holds one value only ({str(values[0])!r}); holding a donor out needs two or more. "
-            "Split by cells instead and say so."
+            f"{name} holds one value only ({str(values[0])!r}); holding a donor out needs two "
+            "or more. Split by cells instead and say so."
         )
     return values
 
@@ -478,7 +478,7 @@ def _resampled_counts(
     shares = counts / sizes[:, None]
     draws = np.zeros((n_boot, n_outcomes))
     for b in range(n_boot):
-        for g in rng.integers(n_groups, size=n_groups) if n_groups > 1 else (0,):
+        for g in rng.integers(0, n_groups, size=(n_groups,)):
             draws[b] += rng.multinomial(sizes[g], shares[g])
     return draws
 
@@ -732,7 +732,7 @@ def result(
     return {column: row[column] for column in COLUMNS}
 
 
-def results_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def results_table(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
     """Rows of `result` as a table with checked columns and vocabularies.
 
     Parameters
@@ -773,7 +773,7 @@ def results_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return table.loc[:, list(COLUMNS)].reset_index(drop=True)
 
 
-def save_results(rows: Iterable[Mapping[str, Any]], chapter: str) -> Path:
+def save_results(rows: Iterable[Mapping[str, Any]] | pd.DataFrame, chapter: str) -> Path:
     """Write a results table as ``<chapter>.csv``.
 
     The folder is that of the environment's ``SCLIN_RESULTS``; without it, ``sclin-results`` in the

@@ -91,7 +91,7 @@ class Parameter:
         InputError
             When the type is wrong.
         """
-        wanted = _TYPES[self.type]
+        wanted: Any = _TYPES[self.type]
         if not isinstance(value, wanted) or (self.type != "bool" and isinstance(value, bool)):
             raise InputError(
                 f"Parameter {self.name!r} is {value!r} ({type(value).__name__}), "

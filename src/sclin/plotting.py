@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -192,7 +193,8 @@ def matrix(
     if fmt is not None:
         for (i, j), number in np.ndenumerate(data):
             if np.isfinite(number):
-                shade = "white" if image.norm(number) > 0.55 else PALETTE["ink"]
+                dark = float(image.norm(float(number))) > 0.55  # type: ignore[arg-type]
+                shade = "white" if dark else PALETTE["ink"]
                 ax.text(j, i, format(number, fmt), ha="center", va="center", color=shade, size=8)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
@@ -274,7 +276,7 @@ def depth_profile(
     markers = "osD^vP"
     for i, (name, rows) in enumerate(table.groupby(by, sort=False)):
         rows = rows.sort_values("relative_depth")
-        bounds = {}
+        bounds: dict[str, Any] = {}
         if {"ci_low", "ci_high"} <= set(rows.columns) and rows["ci_low"].notna().any():
             bounds = {"low": rows["ci_low"], "high": rows["ci_high"]}
         curve(
@@ -286,7 +288,7 @@ def depth_profile(
             **bounds,
         )
         if mark_best:
-            best = rows.loc[rows["value"].idxmax()]
+            best = rows.iloc[int(np.argmax(rows["value"]))]
             ax.plot(
                 best["relative_depth"],
                 best["value"],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -44,7 +44,8 @@ __all__ = [
     "representation",
 ]
 
-Matrix = RankMatrix | sparse.csr_matrix | NDArray[Any]
+#: What a representation returns: a `RankMatrix`, a CSR matrix or an array, one row per cell.
+Matrix: TypeAlias = Any
 
 
 # Representations ---------------------------------------------------------------------------------
@@ -284,7 +285,12 @@ def representation(
         if not slash or not model or not layer:
             raise InputError(f"{name!r} is not of the form layer:MODEL/i, such as layer:tiny/3.")
         return _PerCell(_layer(model, layer, pooling))
-    pca = {"n_components": n_components, "scale": scale, "whiten": whiten, "seed": seed}
+    pca: dict[str, Any] = {
+        "n_components": n_components,
+        "scale": scale,
+        "whiten": whiten,
+        "seed": seed,
+    }
     factories: dict[str, Callable[[], Representation]] = {
         "counts": lambda: _PerCell(_counts),
         "lognorm": lambda: _PerCell(log_normalize),

@@ -99,7 +99,7 @@ def filterable(
         )
 
     heads = "".join(
-        f'<th scope="col"><button type="button">{html.escape(c)}</button></th>' for c in table
+        f'<th scope="col"><button type="button">{html.escape(str(c))}</button></th>' for c in table
     )
     body = "".join(
         f"<tr>{''.join(map(cell, row))}</tr>" for row in table.itertuples(index=False, name=None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import pandas as pd
 
@@ -96,21 +97,21 @@ def results() -> pd.DataFrame:
         number stands and how certain it is. Averages over tissues or species carry no interval,
         because none was published.
     """
-    shared = {"protocol": "as_published", "source": "published", "profile": "paper"}
-    rows = []
+    shared: dict[str, Any] = {"protocol": "as_published", "source": "published", "profile": "paper"}
+    rows: list[dict[str, Any]] = []
     scores = table("classification")
     chosen = scores["dataset"].isin(_DATASETS) & scores["metric"].isin(_METRICS)
-    for row in scores[chosen & scores["section"].isin(_SECTIONS)].itertuples():
+    for row in scores[chosen & scores["section"].isin(_SECTIONS)].to_dict("records"):
         rows.append(
             result(
-                task=_SECTIONS[row.section],
-                dataset=_DATASETS[row.dataset],
-                metric=_METRICS[row.metric],
-                value=float(row.value),
-                representation=row.method,
-                split=row.unit,
-                higher_is_better=row.section != "structure",
-                note=f"{row.confidence}; {row.source}",
+                task=_SECTIONS[row["section"]],
+                dataset=_DATASETS[row["dataset"]],
+                metric=_METRICS[row["metric"]],
+                value=float(row["value"]),
+                representation=row["method"],
+                split=row["unit"],
+                higher_is_better=row["section"] != "structure",
+                note=f"{row['confidence']}; {row['source']}",
                 **shared,
             )
         )
@@ -118,32 +119,32 @@ def results() -> pd.DataFrame:
     averages = species["kind"].str.startswith("average_by_source") & (
         species["basis_species"] == "Average"
     )
-    for row in species[averages].itertuples():
+    for row in species[averages].to_dict("records"):
         rows.append(
             result(
                 task="cross_species",
                 dataset="testis",
                 metric="macro_f1",
-                value=row.value,
-                representation=row.method,
-                split=row.target_species,
-                note=f"{row.source}; {row.note}",
+                value=row["value"],
+                representation=row["method"],
+                split=row["target_species"],
+                note=f"{row['source']}; {row['note']}",
                 **shared,
             )
         )
     layers = table("layers")
     depth = layers["task"].isin(_LAYER_TASKS) & layers["metric"].isin(_METRICS)
-    for row in layers[depth & (layers["layer"] != "Baseline_PCA")].itertuples():
+    for row in layers[depth & (layers["layer"] != "Baseline_PCA")].to_dict("records"):
         rows.append(
             result(
-                task=_LAYER_TASKS[row.task],
-                dataset=row.dataset,
-                metric=_METRICS[row.metric],
-                value=row.value,
+                task=_LAYER_TASKS[row["task"]],
+                dataset=row["dataset"],
+                metric=_METRICS[row["metric"]],
+                value=row["value"],
                 # The papers count blocks from 0; layer 0 is the embedding here.
-                representation=f"layer:{row.model}/{int(row.layer) + 1}",
-                relative_depth=row.relative_depth,
-                note=f"{row.source_path.rpartition('/')[2]}; {row.note}",
+                representation=f"layer:{row['model']}/{int(row['layer']) + 1}",
+                relative_depth=row["relative_depth"],
+                note=f"{row['source_path'].rpartition('/')[2]}; {row['note']}",
                 **shared,
             )
         )
