@@ -107,7 +107,7 @@ lint: $(STAMP)  ## lint, types, spelling
 	@$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md book notebooks src tests
 
 check: lint  ## lint and the tests of the package, without the book
-	@$(BIN)/python -m pytest -q -n 2 tests src --ignore=tests/book
+	@$(BIN)/python -m pytest -q -n 2 --doctest-modules tests src --ignore=tests/book
 
 test: check  ## everything: package, every notebook on small parameters, strict build, browser
 	@$(MAKE) --no-print-directory -j2 book PROFILE=test

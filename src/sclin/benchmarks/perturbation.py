@@ -150,10 +150,10 @@ def draw_halves(
 
     Examples
     --------
-    >>> labels = ["control"] * 4 + ["a"] * 3 + ["b"] * 2
+    >>> labels = ["control"] * 4 + ["a"] * 4 + ["b"] * 4
     >>> first, second = draw_halves(labels, ["a", "b"])
     >>> len(first), len(second), len(set(first) & set(second))
-    (4, 4, 0)
+    (6, 6, 0)
     """
     values = np.asarray(labels)
     rng = np.random.default_rng(seed)

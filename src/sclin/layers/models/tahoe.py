@@ -55,7 +55,7 @@ def bin_counts(counts: NDArray[np.float32], n_bins: int, *, right: bool = False)
     Examples
     --------
     >>> bin_counts(np.array([1, 2, 3, 50], dtype=np.float32), 5)
-    array([1., 3., 4., 4.], dtype=float32)
+    array([1., 2., 3., 4.], dtype=float32)
     """
     if len(counts) == 0:
         return counts
