@@ -113,7 +113,7 @@ def env() -> None:
     if failures:
         raise click.ClickException(
             f"{failures} packages are missing or too old; run `make setup` or "
-            "`pip install 'sclin[book,models,scale,test]'`."
+            "`pip install 'sclin[book,models,test]'`."
         )
 
 

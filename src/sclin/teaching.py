@@ -336,8 +336,10 @@ def _one_line(png: str | list[str]) -> str:
     return base64.b64encode(base64.b64decode(text)).decode()
 
 
-def bundle(html_folder: Path, notebooks: Path, decks: Path, out: Path) -> Path:
-    """Zip what a course needs without a network: pages, student copies, slides.
+def bundle(
+    html_folder: Path, notebooks: Path, decks: Path, out: Path, *, data: Iterable[Path] = ()
+) -> Path:
+    """Zip what a course needs without a network: pages, student copies, slides, data.
 
     Parameters
     ----------
@@ -349,6 +351,8 @@ def bundle(html_folder: Path, notebooks: Path, decks: Path, out: Path) -> Path:
         Folder of the slides; left out when it does not exist.
     out
         The zip file to write.
+    data
+        Data files to put beside, such as those of `packaged_files`.
 
     Returns
     -------
@@ -375,19 +379,36 @@ def bundle(html_folder: Path, notebooks: Path, decks: Path, out: Path) -> Path:
             archive.writestr(f"student/{path.stem}_student.ipynb", copy_)
         for path in sorted(decks.glob("*.html")):
             archive.write(path, Path("slides") / path.name)
+        for path in data:
+            archive.write(path, Path("data") / path.name)
         archive.writestr("data.txt", _data_list())
     return out
 
 
+def packaged_files() -> list[Path]:
+    """Files of the packaged datasets and resources, fetched when they are not there yet.
+
+    Returns
+    -------
+    list of Path
+    """
+    from sclin import datasets
+
+    found = datasets.catalogue()
+    entries = [*found.values(), *found.resources.values()]
+    names = [entry.name for entry in entries if entry.tier == "packaged"]
+    return sorted({path for name in names for path in datasets.fetch(name)})
+
+
 def _data_list() -> str:
-    """Name every dataset that the chapters fetch, with the command that fetches it."""
+    """Say how the data of the bundle are used, and name what else the chapters can fetch."""
     from sclin import datasets
 
     names = "\n".join(f"  {name}" for name in sorted(datasets.catalogue()))
     return (
-        "Fetch on one machine with a network, then carry the cache folder along:\n"
-        "  sclin data fetch --tier packaged\n"
-        f"  export SCLIN_DATA=/path/to/that/folder\n\nNames:\n{names}\n"
+        "The folder data holds the packaged datasets. Chapters use it without a network after\n"
+        "  export SCLIN_DATA=/path/to/this/data\n\n"
+        f"Every dataset by name (`sclin data show NAME` says from where):\n{names}\n"
     )
 
 
@@ -420,8 +441,8 @@ def _slides(chapters: Path, out: Path) -> None:
 @click.option("--slides", "decks", type=Path, default=Path("_build/teaching/slides"))
 @click.option("--out", type=Path, default=Path("_build/teaching/sclin-offline.zip"))
 def _bundle(pages: Path, notebooks: Path, decks: Path, out: Path) -> None:
-    """Zip the built book, the student copies and the slides."""
-    click.echo(bundle(pages, notebooks, decks, out))
+    """Zip the built book, the student copies, the slides and the packaged data."""
+    click.echo(bundle(pages, notebooks, decks, out, data=packaged_files()))
 
 
 if __name__ == "__main__":

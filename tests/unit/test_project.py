@@ -25,7 +25,7 @@ def canonical(name: str) -> str:
 
 def wanted() -> list[str]:
     extras = PROJECT["optional-dependencies"]
-    used = [r for name in ("book", "models", "scale", "test") for r in extras[name]]
+    used = [r for name in ("book", "models", "test") for r in extras[name]]
     return [*PROJECT["dependencies"], *used]
 
 

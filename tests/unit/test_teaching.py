@@ -104,12 +104,17 @@ def test_bundle_holds_pages_copies_and_slides(chapter, tmp_path: Path) -> None:
     (html / "index.html").write_text("<p>book")
     (decks / "yours.html").write_text("<p>deck")
     jupytext.write(chapter, notebooks / "01_first_run.md", fmt="md:myst")
-    with zipfile.ZipFile(teaching.bundle(html, notebooks, decks, tmp_path / "x.zip")) as archive:
+    (tmp_path / "cells.h5ad").write_bytes(b"cells")
+    made = teaching.bundle(
+        html, notebooks, decks, tmp_path / "x.zip", data=[tmp_path / "cells.h5ad"]
+    )
+    with zipfile.ZipFile(made) as archive:
         assert set(archive.namelist()) == {
             "book/index.html",
             "chapters/01_first_run.md",
             "student/01_first_run_student.ipynb",
             "slides/yours.html",
+            "data/cells.h5ad",
             "data.txt",
         }
         assert b"baron_human" in archive.read("data.txt")
