@@ -417,6 +417,8 @@ def run(
                 SCLIN_PROFILE=profile,
                 SCLIN_RESULTS=str(results.resolve()),
                 SCLIN_PROVENANCE=str(log),
+                # Libraries ask for widgets, which a printed page cannot hold.
+                PYTHONWARNINGS="ignore:IProgress not found",
             ):
                 papermill.execute_notebook(
                     raw, done, parameters=given, progress_bar=False, kernel_name="python3"

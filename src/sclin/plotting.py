@@ -283,6 +283,7 @@ def depth_profile(
             rows["relative_depth"],
             rows["value"],
             label=str(name),
+            color=PALETTE["grey"] if "random" in str(name) else None,
             marker=markers[i % len(markers)],
             ax=ax,
             **bounds,

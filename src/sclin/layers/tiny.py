@@ -20,7 +20,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 from torch.nn import functional
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from sclin.errors import InputError, ModelError
 from sclin.layers.models.geneformer import Geneformer
