@@ -137,12 +137,13 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--shape", default="scfoundation", choices=sorted(SHAPES))
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cells", type=int, help="number of cells, in place of the shape's")
     parser.add_argument("--batch-tokens", type=int, default=16384)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--skip-reference", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    shape = SHAPES[args.shape]
+    shape = SHAPES[args.shape] | ({"cells": args.cells} if args.cells else {})
     width, depth = shape["width"], shape["depth"]
     precision, dtype = PRECISION[args.device]
     before = matrix_rate(width, args.device, dtype, args.repeats)
