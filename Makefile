@@ -106,7 +106,7 @@ lint: $(STAMP)  ## lint, types, spelling
 	@$(BIN)/mypy
 	@$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md book notebooks src tests
 
-check: lint  ## lint and the tests of the package, without the book
+check: lint .venv/.data-$(PROFILE)  ## lint and the tests of the package, without the book
 	@$(BIN)/python -m pytest -q -n 2 --doctest-modules tests src --ignore=tests/book
 
 test: check  ## everything: package, every notebook on small parameters, strict build, browser

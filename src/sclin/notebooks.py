@@ -421,7 +421,13 @@ def run(
                 PYTHONWARNINGS="ignore:IProgress not found",
             ):
                 papermill.execute_notebook(
-                    raw, done, parameters=given, progress_bar=False, kernel_name="python3"
+                    raw,
+                    done,
+                    parameters=given,
+                    progress_bar=False,
+                    kernel_name="python3",
+                    # The kernel listens on this machine only and need not warn of eavesdroppers.
+                    extra_arguments=["--log-level=ERROR"],
                 )
         except PapermillExecutionError as error:
             failed = output.with_suffix(".failed.ipynb")
