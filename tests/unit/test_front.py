@@ -60,22 +60,28 @@ def test_headline_of_nothing_is_empty(results) -> None:
     assert front.headline(results.iloc[:0]).empty
 
 
-def test_front_figure_has_two_panels(results) -> None:
-    figure = front.front_figure(results)
-    assert [axes.get_title(loc="left") for axes in figure.axes] == [
-        "Published, other data and protocols",
-        "Reproduced here, one protocol",
-    ]
+def test_front_figure_has_a_band_for_each_task(results) -> None:
+    (panel,) = front.front_figure(results).axes
+    labels = [label.get_text() for label in panel.get_yticklabels()]
+    assert labels == [task.label for task in front.TASKS.values()]
 
 
 def test_front_figure_is_written_once(results, tmp_path: Path) -> None:
-    svg, png = front.save_front_figure(results, tmp_path)
-    first = svg.stat().st_mtime_ns
+    path = front.save_front_figure(results, tmp_path)
+    first = path.stat().st_mtime_ns
     front.save_front_figure(results, tmp_path)
-    assert svg.stat().st_mtime_ns == first and png.stat().st_size > 1000
-    changed = results.assign(value=results["value"] / 2)
-    front.save_front_figure(changed, tmp_path)
-    assert svg.stat().st_mtime_ns != first
+    assert path.stat().st_mtime_ns == first
+    front.save_front_figure(results.assign(value=results["value"] / 2), tmp_path)
+    assert path.stat().st_mtime_ns != first
+
+
+def test_verdicts_follow_the_numbers(results) -> None:
+    tie, model = front.verdicts(results)
+    assert "differ from" in tie and "0 of 1" in tie  # one of the two has no interval
+    assert "on 1 of 1 tasks" in model.lower() and "`tiny`" in model
+    ends = results.assign(ci_low=results["value"] - 0.1, ci_high=results["value"] + 0.1)
+    assert "keep up with" in front.verdicts(ends)[0]
+    assert front.verdicts(results.iloc[:0]) == []
 
 
 def test_sentences_call_simulated_data_simulated(results) -> None:
