@@ -12,32 +12,24 @@ import json
 import re
 from pathlib import Path
 
-import nbformat
 import pandas as pd
 import yaml
+from bs4 import BeautifulSoup
 
 from sclin import front
 
-PARTS = {range(1, 5): "I", range(5, 11): "II", range(11, 15): "III", range(15, 17): "IV"}
-TASKS = {
-    "cell_types": "05_cell_types",
-    "disease_state": "06_disease_state",
-    "cross_species": "07_cross_species",
-    "structure": "08_structure",
-    "regulation": "09_gene_regulation",
-    "manifold": "10_manifold",
-    "trajectory": "12_layers_trajectory",
-    "perturbation": "13_layers_perturbation",
-    "layer_choice": "14_choosing_a_layer",
+PROFILES = {
+    "offline": "real cells out of Python wheels, and simulated cells with known truth",
+    "public": "small public files besides the packaged and the simulated cells",
+    "paper": "the data of the two papers",
+    "test": "tiny sizes, so its numbers mean nothing",
 }
 
 
 def draw(root: Path) -> None:
     """Draw the front figure when there are results to draw."""
-    folder = root / "book" / "_generated"
-    results = _results(root)
-    if len(results):
-        front.save_front_figure(results, folder)
+    if len(results := _results(root)):
+        front.save_front_figure(results, root / "book" / "_generated")
 
 
 # Tables and small pieces of Markdown ------------------------------------------------------------
@@ -54,20 +46,28 @@ def table(rows: list[list[object]], head: list[str], klass: str = "") -> str:
     return f":::{{div}} scroll {klass}\n" + "\n".join(lines) + "\n:::"
 
 
-def _results(root: Path, profile: str = "offline") -> pd.DataFrame:
-    tables = [pd.read_csv(path) for path in sorted((root / "results" / profile).glob("*.csv"))]
+def profile_of(root: Path) -> str:
+    """Profile of the executed chapters that lie beside the pages; offline before the first run."""
+    runs = (_executed(root, stem).get("sclin_run", {}) for _, stems in _toc(root) for stem in stems)
+    return next((run["profile"] for run in runs if run.get("profile")), "offline")
+
+
+def _results(root: Path) -> pd.DataFrame:
+    """Read the tables of the profile that the pages show."""
+    name = profile_of(root)
+    folder = root / ("_build/test/results" if name == "test" else f"results/{name}")
+    tables = [pd.read_csv(path) for path in sorted(folder.glob("*.csv"))]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def _toc(root: Path) -> list[tuple[str, list[str]]]:
     """Give the parts of the book, each with the stems of its chapters."""
     toc = yaml.safe_load((root / "_toc.yml").read_text())
-    parts = [
+    return [
         (part["caption"], [Path(chapter["file"]).name for chapter in part["chapters"]])
         for part in toc["parts"]
         if part["chapters"][0]["file"].startswith("book/chapters/")
     ]
-    return parts
 
 
 def _front_matter(root: Path, stem: str) -> dict:
@@ -88,28 +88,44 @@ def _title(root: Path, stem: str) -> str:
 def _executed(root: Path, stem: str) -> dict:
     """Read the metadata of an executed chapter."""
     path = root / "book" / "chapters" / f"{stem}.ipynb"
-    return dict(nbformat.read(path, 4).metadata) if path.exists() else {}
+    return json.loads(path.read_text())["metadata"] if path.exists() else {}
 
 
 # The index --------------------------------------------------------------------------------------
 
 
-def front_figure(root: Path) -> str:
-    """Show the front figure, or say that there is none yet."""
-    if not (root / "book" / "_generated" / "front.svg").exists():
-        return (
-            ":::{note}\nNo results lie in `results/offline` yet.\n"
-            "`make book` computes them and draws the figure of this page.\n:::"
-        )
-    caption = front.caption(_results(root))
+def profile(root: Path) -> str:
+    """Name the profile whose numbers the pages show."""
+    name = profile_of(root)
     return (
-        ":::{figure} _generated/front.svg\n:name: fig-front\n:figclass: front-figure\n"
-        f":alt: {front.alt_text(_results(root))}\n\n{caption}\n:::"
+        f":::{{div}} profile\nThe numbers on these pages come from the profile **{name}**: "
+        f"{PROFILES.get(name, 'parameters of your own')}.\n:::"
     )
 
 
+def front_figure(root: Path) -> str:
+    """Show the front figure, or say that there is none yet."""
+    results = _results(root)
+    if not len(results):
+        return (
+            ":::{note}\nThere are no results yet.\n"
+            "`make book` computes them and draws the figure of this page.\n:::"
+        )
+    return (
+        ":::{figure} _generated/front.svg\n:name: fig-front\n:figclass: front-figure\n"
+        f":alt: {front.alt_text(results)}\n\n{front.caption(results)}\n:::"
+    )
+
+
+def verdicts(root: Path) -> str:
+    """Say what the results on disk show, finding by finding."""
+    results = _results(root)
+    told = front.verdicts(results) if len(results) else []
+    return "\n".join(f"- {sentence}" for sentence in told)
+
+
 def findings(root: Path) -> str:
-    """Say what the results on disk show, number by number."""
+    """Table what the results on disk show, number by number."""
     found = front.findings(_results(root)) if len(_results(root)) else pd.DataFrame()
     rows = [[name, *map(str, row)] for name, *row in found.itertuples()]
     return table(rows, ["Task", *found.columns], "findings") if rows else ""
@@ -261,43 +277,40 @@ def api(root: Path) -> str:
 
 
 def protocols(root: Path, task: str) -> str:
-    """Show what the corrections of one task change, wherever both protocols were run."""
+    """Show what the corrections of one task change, wherever both protocols were run.
+
+    Classes one by one are left out, and so are all layers of a model but the final one.
+    """
     results = _results(root)
     if not len(results):
-        return "No results on disk yet."
-    ours = results[(results["task"] == task) & (results["source"] == "reproduced")].copy()
-    keys = ["dataset", "representation", "head", "model", "layer", "metric"]
-    ours[keys] = ours[keys].fillna("").astype(str)
+        return "There are no results yet."
+    ours = results[(results["task"] == task) & (results["source"] == "reproduced")]
+    ours = ours[ours["layer"].isna() | (ours["layer"].astype(str) == "final")]
+    ours = ours[~ours["metric"].str.contains("[", regex=False)].fillna({"head": ""})
+    keys = ["dataset", "representation", "head", "metric"]
     wide = ours.pivot_table(index=keys, columns="protocol", values="value", aggfunc="mean")
-    if not {"as_published", "corrected"} <= set(wide.columns):
-        return "The offline profile runs one protocol only for this task."
-    wide = wide.dropna(subset=["as_published", "corrected"])
-    wide["difference"] = wide["corrected"] - wide["as_published"]
-    wide = wide[wide["as_published"].abs() > 0].reset_index()
+    wide = wide.reindex(columns=["as_published", "corrected"]).dropna()
+    wide = wide[wide["as_published"] != 0]
     if wide.empty:
-        return "No number of the offline profile exists under both protocols."
-    largest = wide["difference"].abs().sort_values(ascending=False).index[:8]
-    rows: list[list[object]] = []
-    for _, row in wide.loc[largest].sort_index().iterrows():
-        what = " + ".join(part for part in (row["representation"], row["head"]) if part)
-        what += f" ({row['model']}, layer {row['layer']})" if row["model"] else ""
-        rows.append(
-            [
-                f"`{row['dataset']}`",
-                what,
-                row["metric"].replace("_", " "),
-                f"{row['as_published']:.3f}",
-                f"{row['corrected']:.3f}",
-                f"{row['difference']:+.3f}",
-            ]
+        return f"In the profile {profile_of(root)}, no score of this task has both protocols."
+    change = wide["corrected"] - wide["as_published"]
+    shown = wide.loc[change.abs().sort_values(ascending=False).index[:8]].sort_index()
+    rows: list[list[object]] = [
+        [
+            f"`{dataset}`",
+            f"`{name}`" + f", `{head}`" * bool(head),
+            metric.replace("_", " "),
+            f"{old:.3f}",
+            f"{new:.3f}",
+            f"{new - old:+.3f}",
+        ]
+        for (dataset, name, head, metric), (old, new) in zip(
+            shown.index, shown.to_numpy(), strict=True
         )
-    head = ["Dataset", "Representation + head", "Metric", "As published", "Corrected", "Change"]
-    note = (
-        f"{len(wide)} numbers exist under both protocols; the {len(rows)} that change most:\n\n"
-        if len(wide) > len(rows)
-        else ""
-    )
-    return note + table(rows, head)
+    ]
+    head = ["Dataset", "Representation, head", "Metric", "As published", "Corrected", "Change"]
+    note = f"{len(wide)} scores have both protocols; the {len(rows)} that change most:\n\n"
+    return note * (len(wide) > len(rows)) + table(rows, head)
 
 
 def depths(root: Path) -> str:
@@ -408,6 +421,55 @@ def part_figures(notebook: dict) -> None:
                 if "id" in cell:
                     cells[-1]["id"] = f"{cell['id'][:58]}-rest"
     notebook["cells"] = cells
+
+
+NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?\s?%?|–", re.I)
+
+
+def tidy_table(markup: str) -> str:
+    """Set the tables of an output as a book does.
+
+    Numbers stand to the right under their heads, a missing number is a dash, the name of the index
+    shares the line of the column names, and an index that only counts the rows is left out.
+    """
+    soup = BeautifulSoup(markup, "html.parser")
+    for style in soup.select("style[scoped]"):
+        style.decompose()
+    for table in soup.select("table"):
+        head, body = table.select("thead tr"), table.select("tbody tr")
+        if not head or not body:
+            continue
+        if len(head) == 2 and not head[0].th.get_text(strip=True):
+            names = [th.get_text(strip=True) for th in head[1].select("th")]
+            width = len(body[0].select("th"))
+            if not any(names[width:]) and all("colspan" not in th.attrs for th in head[0]("th")):
+                for th, name in zip(head[0].select("th")[:width], names, strict=False):
+                    th.string = name
+                head.pop().decompose()
+        counted = [[th.get_text() for th in row.select("th")] for row in body]
+        bare = len(head) == 1 and not head[0].th.get_text(strip=True)
+        if bare and counted == [[str(k)] for k in range(len(body))]:
+            for row in (*head, *body):
+                row.th.decompose()
+        columns = list(zip(*(row.select("td") for row in body), strict=False))
+        for cell in (cell for column in columns for cell in column):
+            if cell.get_text(strip=True).lower() in {"nan", "none", "<na>"}:
+                cell.string = "–"
+            if NUMBER.fullmatch(cell.get_text(strip=True)):
+                cell["class"] = [*cell.get("class", []), "num"]
+        for th, column in zip(head[-1].select("th")[-len(columns) :], columns, strict=False):
+            if all("num" in cell.get("class", []) for cell in column):
+                th["class"] = [*th.get("class", []), "num"]
+    return str(soup)
+
+
+def tidy_tables(notebook: dict) -> None:
+    """Tidy every table that a cell shows, the scoreboard excepted."""
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            markup = "".join(output.get("data", {}).get("text/html", ""))
+            if "<table" in markup and 'class="scoreboard"' not in markup:
+                output["data"]["text/html"] = tidy_table(markup)
 
 
 def add_facts(root: Path, stem: str, notebook: dict) -> None:

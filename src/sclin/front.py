@@ -179,7 +179,7 @@ def front_figure(results: pd.DataFrame) -> Figure:
     figure, panel = plt.subplots(figsize=(6.6, 0.84 * len(tasks) + 1.0))
     for k in range(0, len(tasks), 2):
         panel.axhspan(k - 0.5, k + 0.5, color="#F3F5F7", lw=0)
-    for table, top, step, style in ((papers, -0.3, 0, "D"), (ours, -0.1, 0.15, "o")):
+    for table, top, step, style in ((papers, -0.38, 0.06, "D"), (ours, -0.1, 0.15, "o")):
         for _, row in table.iterrows():
             place = list(FAMILIES).index(row["family"])
             y, color = tasks.index(row["task"]) + top + step * place, FAMILIES[row["family"]].color
@@ -187,7 +187,9 @@ def front_figure(results: pd.DataFrame) -> Figure:
                 panel.plot([row["ci_low"], row["ci_high"]], [y, y], color=color, lw=2.2, alpha=0.55)
             fill = color if style == "o" else "white"
             panel.plot(row["value"], y, style, color=color, ms=7, mfc=fill, mew=1.5)
-    panel.set_yticks(range(len(tasks)), [TASKS[task].label for task in tasks], weight="bold")
+    made = set(ours.loc[ours["dataset"].str.startswith("sim_"), "task"])
+    names = [TASKS[task].label + "\n(simulated)" * (task in made) for task in tasks]
+    panel.set_yticks(range(len(tasks)), names)
     panel.set_ylim(len(tasks) - 0.5, -0.5)
     panel.set_xlim(right=1.02)
     panel.set_xlabel("score (1 is perfect)")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -52,10 +54,10 @@ def test_outcomes_are_the_aims_of_the_chapters(root: Path) -> None:
 
 
 def test_protocols_show_the_measured_change(root: Path) -> None:
-    assert generated.protocols(root, "cell_types") == "No results on disk yet."
+    assert "no results" in generated.protocols(root, "cell_types")
     _save(root, [_score("as_published", 0.95), _score("corrected", 0.93)])
     assert "| 0.950 | 0.930 | -0.020 |" in generated.protocols(root, "cell_types")
-    assert "one protocol only" in generated.protocols(root, "trajectory")
+    assert "profile offline" in generated.protocols(root, "trajectory")
 
 
 def test_front_page_without_results_says_so(root: Path) -> None:
@@ -122,3 +124,25 @@ def test_prints_of_a_figure_cell_get_their_own_cell() -> None:
     assert [list(o["data"]) for o in drawn["outputs"]] == [["image/png"]]
     assert [list(o["data"]) for o in rest["outputs"]] == [["text/plain"]]
     assert "mystnb" not in rest["metadata"] and rest["source"] == ""
+
+
+def test_tables_are_set_like_a_book() -> None:
+    scores = pd.DataFrame({"name": ["a", "b"], "value": [0.5, None]})
+    text = generated.tidy_table(scores.to_html())
+    assert "<th>0</th>" not in text and '<td class="num">–</td>' in text
+    assert '<th class="num">value</th>' in text and "<th>name</th>" in text
+    named = generated.tidy_table(scores.set_index("name").to_html())
+    assert named.count("<tr") == 3 and "<th>name</th>" in named and "<th>a</th>" in named
+
+
+def test_pages_follow_the_profile_that_was_built(root: Path) -> None:
+    assert "profile **offline**" in generated.profile(root)
+    chapters = root / "book" / "chapters"
+    chapters.mkdir(parents=True)
+    run = {"metadata": {"sclin_run": {"profile": "public"}}, "cells": []}
+    (chapters / "05_cell_types.ipynb").write_text(json.dumps(run))
+    _save(root, [_score("corrected", 0.11)])
+    assert "profile **public**" in generated.profile(root)
+    assert generated.findings(root) == ""
+    (root / "results" / "offline").rename(root / "results" / "public")
+    assert "**0.11**" in generated.findings(root)
