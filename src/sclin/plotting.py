@@ -60,7 +60,8 @@ def color_of(representation: str) -> str:
 
 
 def set_style() -> None:
-    """Set matplotlib's defaults to the style of the book; notebooks draw two dots per pixel."""
+    """Set the book's style: figures alike, two dots per pixel in notebooks, text of tables whole."""
+    pd.set_option("display.max_colwidth", None)
     plt.rcParams.update(
         {
             "figure.figsize": (7.0, 4.2),
