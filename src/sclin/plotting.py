@@ -60,7 +60,7 @@ def color_of(representation: str) -> str:
 
 
 def set_style() -> None:
-    """Set the book's style: figures alike, two dots per pixel in notebooks, text of tables whole."""
+    """Set the book's style: figures alike, sharp in notebooks, the text of tables whole."""
     pd.set_option("display.max_colwidth", None)
     plt.rcParams.update(
         {
