@@ -70,10 +70,17 @@ _build/modules.mk: $(wildcard notebooks/*.md) $(MODULES)
 	@$(PYTHON) src/sclin/dependencies.py notebooks src/sclin > $@
 -include _build/modules.mk
 
-html: $(CHAPTERS)
+# Pages of two profiles share a folder; the stamp says whose pages lie there.
+PAGES := _config.yml _toc.yml CHANGELOG.md $(shell find book src/sclin \( -name chapters -o -name _generated -o -name __pycache__ \) -prune -o -type f -print)
+BUILT := $(BUILD)/.pages-$(PROFILE)
+
+html: $(BUILT)
+
+$(BUILT): $(CHAPTERS) $(PAGES)
 	@mkdir -p book/chapters
 	@for n in $(NOTEBOOKS); do cmp -s $(EXECUTED)/$$n.ipynb book/chapters/$$n.ipynb || cp $(EXECUTED)/$$n.ipynb book/chapters/; done
 	@$(BIN)/jupyter-book build . -W -n --keep-going -q $(if $(filter test,$(PROFILE)),--path-output _build/test)
+	@rm -f $(BUILD)/.pages-* && touch $@
 
 run: $(STAMP)  ## run one notebook: make run NB=05_cell_types P="-p n_components 50"
 	@$(SCLIN) run $(NB) --profile $(PROFILE) $(P)

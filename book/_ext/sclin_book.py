@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import json
 import re
@@ -64,17 +65,31 @@ def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
         generated.add_facts(root, docname.rsplit("/", 1)[1], notebook)
         source[0] = json.dumps(notebook)
         return
-    names = BLOCK.findall(source[0])
-    if names:
-        app.env.metadata[docname]["generated"] = "yes"
-        source[0] = BLOCK.sub(
-            lambda match: getattr(generated, match[1])(root, *(match[2] or "").split()), source[0]
-        )
+    if BLOCK.search(source[0]):
+        source[0] = fill(root, source[0])
+        app.env.metadata[docname]["generated"] = digest(source[0])
+
+
+def fill(root: Path, text: str) -> str:
+    """Replace each generated block by what its function returns."""
+    return BLOCK.sub(
+        lambda match: getattr(generated, match[1])(root, *(match[2] or "").split()), text
+    )
+
+
+def digest(text: str) -> str:
+    """Return a short name for a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def outdated(app: Sphinx, env, added: set, changed: set, removed: set) -> list[str]:
-    """Read pages with generated blocks anew: what they show may lie in any table."""
-    return [name for name in env.found_docs if "generated" in env.metadata.get(name, {})]
+    """Name the pages whose generated blocks have changed: what they show may lie in any table."""
+    return [
+        name
+        for name in env.found_docs - added - changed
+        if (old := env.metadata.get(name, {}).get("generated"))
+        and digest(fill(Path(app.srcdir), Path(env.doc2path(name)).read_text("utf-8"))) != old
+    ]
 
 
 def mend_docstring(app: Sphinx, what, name, thing, options, lines: list[str]) -> None:
