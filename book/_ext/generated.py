@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
-from bs4 import BeautifulSoup
 
-from sclin import front
+from sclin import front, teaching
 
 PROFILES = {
     "offline": "real cells out of Python wheels, and simulated cells with known truth",
@@ -423,53 +422,13 @@ def part_figures(notebook: dict) -> None:
     notebook["cells"] = cells
 
 
-NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?\s?%?|–", re.I)
-
-
-def tidy_table(markup: str) -> str:
-    """Set the tables of an output as a book does.
-
-    Numbers stand to the right under their heads, a missing number is a dash, the name of the index
-    shares the line of the column names, and an index that only counts the rows is left out.
-    """
-    soup = BeautifulSoup(markup, "html.parser")
-    for style in soup.select("style[scoped]"):
-        style.decompose()
-    for table in soup.select("table"):
-        head, body = table.select("thead tr"), table.select("tbody tr")
-        if not head or not body:
-            continue
-        if len(head) == 2 and not head[0].th.get_text(strip=True):
-            names = [th.get_text(strip=True) for th in head[1].select("th")]
-            width = len(body[0].select("th"))
-            if not any(names[width:]) and all("colspan" not in th.attrs for th in head[0]("th")):
-                for th, name in zip(head[0].select("th")[:width], names, strict=False):
-                    th.string = name
-                head.pop().decompose()
-        counted = [[th.get_text() for th in row.select("th")] for row in body]
-        bare = len(head) == 1 and not head[0].th.get_text(strip=True)
-        if bare and counted == [[str(k)] for k in range(len(body))]:
-            for row in (*head, *body):
-                row.th.decompose()
-        columns = list(zip(*(row.select("td") for row in body), strict=False))
-        for cell in (cell for column in columns for cell in column):
-            if cell.get_text(strip=True).lower() in {"nan", "none", "<na>"}:
-                cell.string = "–"
-            if NUMBER.fullmatch(cell.get_text(strip=True)):
-                cell["class"] = [*cell.get("class", []), "num"]
-        for th, column in zip(head[-1].select("th")[-len(columns) :], columns, strict=False):
-            if all("num" in cell.get("class", []) for cell in column):
-                th["class"] = [*th.get("class", []), "num"]
-    return str(soup)
-
-
 def tidy_tables(notebook: dict) -> None:
     """Tidy every table that a cell shows, the scoreboard excepted."""
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             markup = "".join(output.get("data", {}).get("text/html", ""))
             if "<table" in markup and 'class="scoreboard"' not in markup:
-                output["data"]["text/html"] = tidy_table(markup)
+                output["data"]["text/html"] = teaching.tidy_table(markup)
 
 
 def add_facts(root: Path, stem: str, notebook: dict) -> None:

@@ -282,36 +282,33 @@ def verdicts(results: pd.DataFrame) -> list[str]:
     list of str
         Markdown, one finding each; a finding whose rows are absent is left out.
     """
-    ours = headline(results).set_index(["task", "family"])
+    ours = {(row["task"], row["family"]): row for _, row in headline(results).iterrows()}
     told = []
     pairs = {
-        TASKS[task].label: (ours.loc[(task, "rank")], ours.loc[(task, "usual")])
+        TASKS[task].label: (ours[task, "rank"], ours[task, "usual"])
         for task in TASKS
-        if {(task, "rank"), (task, "usual")} <= set(ours.index)
+        if {(task, "rank"), (task, "usual")} <= set(ours)
     }
-    apart = {
-        name: f"{name}: {a['value']:.2f} against {b['value']:.2f}"
+    apart = [
+        f"{name}: {a['value']:.2f} against {b['value']:.2f}"
         + ("." if pd.notna(a["ci_low"]) else ", without an interval.")
         for name, (a, b) in pairs.items()
         if not (a["ci_low"] <= b["ci_high"] and b["ci_low"] <= a["ci_high"])
-    }
+    ]
     if pairs:
         alike = len(pairs) - len(apart)
         claim = "keep up with" if 2 * alike > len(pairs) else "differ from"
         told.append(
             f"**Rank scores {claim} log counts.** Their 95 % intervals overlap on {alike} of "
-            f"{len(pairs)} tasks. {' '.join(apart.values())}"
+            f"{len(pairs)} tasks. {' '.join(apart)}"
         )
-    layers = ours[ours.index.get_level_values("family") == "model"]
-    if len(layers):
-        behind = sum(
-            row["value"] < ours.loc[(task, "usual"), "value"]
-            for (task, _), row in layers.iterrows()
-            if (task, "usual") in ours.index
-        )
+    layers = {task: row for (task, family), row in ours.items() if family == "model"}
+    rivals = [task for task in layers if (task, "usual") in ours]
+    if rivals:
+        behind = sum(layers[task]["value"] < ours[task, "usual"]["value"] for task in rivals)
         told.append(
-            f"**A model must earn its cost.** On {behind} of {len(layers)} tasks the final layer "
-            f"of `{layers['model'].iloc[0]}` lies behind log counts."
+            f"**A model must earn its cost.** On {behind} of {len(rivals)} tasks the final layer "
+            f"of `{layers[rivals[0]]['model']}` lies behind log counts."
         )
     gain = results[results["metric"] == "gain_over_final"]
     if len(gain):
@@ -482,7 +479,7 @@ def _panel(table: pd.DataFrame, metric: str) -> str:
             rows = rows.sort_values("relative_depth")
             name = html.escape(f"{model}, {dataset}")
             line = f'fill="none" stroke="{color}" stroke-dasharray="{dash}"'
-            best, final = rows.loc[rows["value"].idxmax()], rows.iloc[-1]
+            best, final = rows.iloc[int(rows["value"].argmax())], rows.iloc[-1]
             peaks.append(
                 f'<tr><td><svg width="34" height="10" aria-hidden="true"><path d="M1 5H33" {line} '
                 f'stroke-width="3"/></svg> {name}</td><td>{best["layer"]} of {final["layer"]}</td>'

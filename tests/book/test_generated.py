@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
 import generated  # noqa: E402
 
+from sclin import teaching  # noqa: E402
 from sclin.evaluation import result, results_table  # noqa: E402
 
 
@@ -128,10 +129,10 @@ def test_prints_of_a_figure_cell_get_their_own_cell() -> None:
 
 def test_tables_are_set_like_a_book() -> None:
     scores = pd.DataFrame({"name": ["a", "b"], "value": [0.5, None]})
-    text = generated.tidy_table(scores.to_html())
+    text = teaching.tidy_table(scores.to_html())
     assert "<th>0</th>" not in text and '<td class="num">–</td>' in text
     assert '<th class="num">value</th>' in text and "<th>name</th>" in text
-    named = generated.tidy_table(scores.set_index("name").to_html())
+    named = teaching.tidy_table(scores.set_index("name").to_html())
     assert named.count("<tr") == 3 and "<th>name</th>" in named and "<th>a</th>" in named
 
 

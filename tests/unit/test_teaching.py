@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
 import zipfile
 from pathlib import Path
 
 import jupytext
 import nbformat
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -24,10 +26,17 @@ END = f"{FENCE}{{solution-end}}\n{FENCE}"
 def chapter() -> nbformat.NotebookNode:
     figure = new_output("display_data", data={"image/png": PIXEL})
     drawn = new_code_cell("draw()", outputs=[figure], execution_count=1)
-    drawn.metadata["mystnb"] = {"image": {"alt": "A line"}}
+    drawn.metadata["mystnb"] = {
+        "figure": {"name": "fig-a", "caption": "One line."},
+        "image": {"alt": "A line"},
+    }
+    aims = f"{FENCE}{{admonition}} By the end you can\n:class: aims\n- draw a line.\n{FENCE}"
     return new_notebook(
         cells=[
-            new_markdown_cell("# Title\n\nAn opening with a {term}`rank score`.\nMore."),
+            new_markdown_cell(
+                f"# Title\n\nAn opening with a {{term}}`rank score`.\nMore.\n\n{aims}"
+            ),
+            new_markdown_cell("## Drawing\n\n{numref}`fig-a` rises by *one*."),
             drawn,
             new_markdown_cell(
                 f"## Exercises\n\n{FENCE}{{exercise-start}}\n:label: ex-a\n{FENCE}\n"
@@ -49,19 +58,19 @@ def test_student_copy_keeps_questions_and_drops_answers(chapter) -> None:
     for dropped in ("6 * 7", "answer == 42", "Multiply.", "It is 42."):
         assert dropped not in text
     assert not any(cell.get("outputs") for cell in student.cells)
-    assert chapter.cells[3].source == "answer = 6 * 7"
+    assert chapter.cells[4].source == "answer = 6 * 7"
 
 
 def test_filled_copy_is_the_chapter_and_runs(chapter) -> None:
     student = teaching.student_copy(chapter)
-    student.cells[1].source = "notes = 'mine'"
+    student.cells[2].source = "notes = 'mine'"
     filled = teaching.fill(student, chapter)
     scope: dict[str, object] = {}
     for cell in filled.cells:
         if cell.cell_type == "code":
             exec(cell.source, scope)
     assert scope["answer"] == 42 and scope["notes"] == "mine"
-    assert [c.source for c in filled.cells[2:]] == [c.source for c in chapter.cells[2:]]
+    assert [c.source for c in filled.cells[3:]] == [c.source for c in chapter.cells[3:]]
 
 
 @pytest.mark.parametrize(
@@ -84,40 +93,64 @@ def test_fill_refuses_another_version(chapter) -> None:
         teaching.fill(student, chapter)
 
 
-def test_slides_show_headings_sentences_and_figures(chapter, tmp_path: Path) -> None:
+def test_lecture_shows_figures_with_their_sentences_and_questions_with_answers(chapter) -> None:
+    opening, drawn, question, *_ = teaching.lecture(chapter)
+    assert (opening.kind, opening.title) == ("opening", "Title")
+    assert opening.points == ["An opening with a rank score.", "More."]
+    assert opening.aside == ["Draw a line"]
+    assert drawn.figure == (PIXEL, "A line", "One line.")
+    assert drawn.points == ["The figure rises by <em>one</em>."]
+    assert (question.kind, question.title) == ("question", "Question")
+    assert question.points == ["Six times seven?"]
+    assert question.aside == ["Multiply.", "It is 42."]
+
+
+def test_formulas_tables_and_references_of_a_slide() -> None:
+    frame = pd.DataFrame({"name": ["a"], "value": [0.5]})
+    shown = new_output("display_data", data={"text/html": frame.to_html()})
+    text = "# A\n\n## B\n\nIn {doc}`02_x` stands $a^2$ {cite:p}`x2026`.\n\n$$ b\n= c $$\n"
+    cells = [new_markdown_cell(text), new_code_cell("frame", outputs=[shown])]
+    _, slide = teaching.lecture(new_notebook(cells=cells), titles={"02_x": "Ranks"})
+    assert slide.points[0].startswith("In Ranks stands <math")
+    assert slide.points[0].endswith("</math>.") and slide.points[1].startswith("<math")
+    assert '<td class="num">0.5</td>' in slide.table and "<th>0</th>" not in slide.table
+
+
+def test_slides_are_one_file_a_part(chapter, tmp_path: Path) -> None:
     nbformat.write(chapter, tmp_path / "01_first_run.ipynb")
     written = teaching.slides(tmp_path, tmp_path / "slides")
     assert [path.name for path in written] == ["first_steps.html"]
     text = written[0].read_text()
-    assert "An opening with a rank score." in text and "Six times seven?" in text
-    assert PIXEL in text and 'alt="A line"' in text
-    assert "6 * 7" not in text and "It is 42" not in text and "References" not in text
-    assert "http" not in text.replace("http-equiv", "")
+    assert PIXEL in text and 'alt="A line"' in text and "<details>" in text
+    assert "6 * 7" not in text and "References" not in text
+    assert not re.search(r'(src|href)="http', text)
 
 
-def test_bundle_holds_pages_copies_and_slides(chapter, tmp_path: Path) -> None:
-    html, notebooks, decks = tmp_path / "html", tmp_path / "notebooks", tmp_path / "slides"
-    for folder in (html, notebooks, decks):
-        folder.mkdir()
+def test_bundle_holds_pages_copies_slides_data_and_package(chapter, tmp_path: Path) -> None:
+    html, decks, root = tmp_path / "html", tmp_path / "slides", tmp_path / "root"
+    for folder in (html, decks, root / "notebooks", root / "src" / "sclin"):
+        folder.mkdir(parents=True)
     with pytest.raises(InputError, match="make book"):
-        teaching.bundle(html, notebooks, decks, tmp_path / "x.zip")
+        teaching.bundle(html, root, decks, tmp_path / "x.zip")
     (html / "index.html").write_text("<p>book")
     (decks / "yours.html").write_text("<p>deck")
-    jupytext.write(chapter, notebooks / "01_first_run.md", fmt="md:myst")
+    (root / "Makefile").write_text("setup:")
+    (root / "src" / "sclin" / "__init__.py").write_text("")
+    jupytext.write(chapter, root / "notebooks" / "01_first_run.md", fmt="md:myst")
     (tmp_path / "cells.h5ad").write_bytes(b"cells")
-    made = teaching.bundle(
-        html, notebooks, decks, tmp_path / "x.zip", data=[tmp_path / "cells.h5ad"]
-    )
+    made = teaching.bundle(html, root, decks, tmp_path / "x.zip", data=[tmp_path / "cells.h5ad"])
     with zipfile.ZipFile(made) as archive:
-        assert set(archive.namelist()) == {
+        assert {name.removeprefix("sclin/") for name in archive.namelist()} == {
+            "START-HERE.txt",
+            "Makefile",
+            "src/sclin/__init__.py",
             "book/index.html",
-            "chapters/01_first_run.md",
+            "notebooks/01_first_run.md",
             "student/01_first_run_student.ipynb",
             "slides/yours.html",
             "data/cells.h5ad",
-            "data.txt",
         }
-        assert b"baron_human" in archive.read("data.txt")
+        assert b"baron_human" in archive.read("sclin/START-HERE.txt")
 
 
 def test_exercises_of_the_real_chapters_fill_back(tmp_path: Path) -> None:
