@@ -62,14 +62,19 @@ def run_one(functions: dict[str, Callable[[Path], dict]], way: str, data: Path) 
     print(json.dumps(figures | {"peak_mb": peak_mb()}))
 
 
-def save(table: pd.DataFrame, name: str) -> None:
+def save(
+    table: pd.DataFrame,
+    name: str,
+    *,
+    packages: tuple[str, ...] = ("numpy", "numba", "scikit-learn", "sctop"),
+) -> None:
     """Print a table and write it beside a description of the machine."""
     table = table.assign(
         threads=THREADS,
         cores=os.cpu_count(),
         machine=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
-        **{package: version(package) for package in ("numpy", "numba", "scikit-learn", "sctop")},
+        **{package: version(package) for package in packages},
     )
     RESULTS.mkdir(exist_ok=True)
     table.to_csv(RESULTS / f"{name}.csv", index=False, float_format="%.4g")

@@ -609,7 +609,7 @@ def grid(
     bar = tqdm(total=len(splits) * len(representations), disable=not progress, unit="fit")
     for split in splits:
         y_train = shuffled(y[split.train], seed=seed) if shuffle_labels else y[split.train]
-        unseen = int((~np.isin(y[split.test], y[split.train])).sum())
+        unseen = int((~np.isin(y[split.test], np.unique(y[split.train]))).sum())
         for name in representations:
             transformer = representation(name, **{"seed": seed, **options.get(name, {})})
             if transformer.per_cell:

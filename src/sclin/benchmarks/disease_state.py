@@ -488,7 +488,7 @@ def _clusterwise(
             ),
             proba=None,
             classes=np.unique(y),
-            n_unseen=sum(int((~np.isin(y[s.test], y[s.train])).sum()) for s in splits),
+            n_unseen=sum(int((~np.isin(y[s.test], np.unique(y[s.train]))).sum()) for s in splits),
         ),
         np.concatenate(scored),
         pd.DataFrame(logs),
