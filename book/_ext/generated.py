@@ -153,31 +153,45 @@ def chapters(root: Path) -> str:
 
 
 def outcomes(root: Path) -> str:
-    """List what each chapter teaches, taken from the chapters themselves."""
+    """List what each chapter teaches and which exercises show it, taken from the chapters."""
     rows: list[list[object]] = []
-    for _, stems in _toc(root):
-        for stem in stems:
-            path = root / "notebooks" / f"{stem}.md"
-            text = path.read_text() if path.exists() else ""
-            aims = re.search(r":class: aims\n(.*?)\n```", text, re.S)
-            items = re.findall(r"^- (.+(?:\n  .+)*)", aims[1], re.M) if aims else []
-            label = f"[{_title(root, stem)}](chapters/{stem})"
-            rows += [
-                [label if k == 0 else "", re.sub(r"\s+", " ", item)] for k, item in enumerate(items)
-            ] or [[label, "see the chapter"]]
-    return table(rows, ["Chapter", "By the end, students can"], "outcomes")
+    for stem, text in _sources(root):
+        aims = "".join(teaching.AIMS.findall(text))
+        items = re.findall(r"^- (.+(?:\n  .+)*)", aims, re.M)
+        labels = re.findall(r"^:label: (ex-\S+)", text, re.M)
+        rows.append(
+            [
+                f"[{_title(root, stem)}](chapters/{stem})",
+                "<br>".join(re.sub(r"\s+", " ", item).rstrip(",.") for item in items),
+                "<br>".join(f"{{ref}}`{label}`" for label in labels),
+            ]
+        )
+    return table(rows, ["Chapter", "Students can", "Shown by"], "outcomes")
 
 
 def marking(root: Path) -> str:
-    """List every exercise of the book."""
+    """List every exercise with what a full answer says, in the words of its solution."""
     rows: list[list[object]] = []
-    for _, stems in _toc(root):
-        for stem in stems:
-            path = root / "notebooks" / f"{stem}.md"
-            text = path.read_text() if path.exists() else ""
-            for label in re.findall(r"\{exercise-start\}[^\n]*\n:label: (\S+)", text):
-                rows.append([f"{{ref}}`{label}`", f"[{_title(root, stem)}](chapters/{stem})"])
-    return table(rows, ["Exercise", "Chapter"]) if rows else "The chapters hold the exercises."
+    for _, text in _sources(root):
+        solutions = {
+            found[1]: teaching.DIRECTIVE.sub("", found[2])
+            for found in re.finditer(
+                r"\{solution-start\} (\S+)\n.*?^```\n(.*?)^```\{solution-end\}", text, re.M | re.S
+            )
+        }
+        for head, question in teaching.QUESTION.findall(text):
+            label = head.partition(":label:")[2].split()[0]
+            told = (question, solutions.get(label, ""))
+            rows.append([f"{{ref}}`{label}`", *(" ".join(part.split()) for part in told)])
+    text = table(rows, ["Exercise", "Question", "A full answer says"], "marking")
+    return re.sub(r"(\{doc\}`)(?=\d\d_)", r"\1chapters/", text)
+
+
+def _sources(root: Path) -> list[tuple[str, str]]:
+    """Stem and text of every chapter that is there, in the order of the book."""
+    stems = [stem for _, stems in _toc(root) for stem in stems]
+    paths = {stem: root / "notebooks" / f"{stem}.md" for stem in stems}
+    return [(stem, path.read_text()) for stem, path in paths.items() if path.exists()]
 
 
 # Reference pages --------------------------------------------------------------------------------

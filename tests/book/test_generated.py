@@ -26,6 +26,9 @@ def root(tmp_path: Path) -> Path:
         "---\nsclin:\n  minutes: 2\n  memory_gb: 1\n  device: CPU\n  data: [baron_human]\n---\n"
         "# Naming cells\n\n```{admonition} By the end you can\n:class: aims\n- name a cell,\n"
         "- hold donors\n  out.\n```\n\n```{exercise-start}\n:label: ex-05-a\n```\n"
+        "Which\ntype?\n```{exercise-end}\n```\n\n```{solution-start} ex-05-a\n:class: dropdown\n"
+        "```\n\n```{code-cell} ipython3\n1\n```\n\nGamma, see {doc}`04_x`.\n\n"
+        "```{solution-end}\n```\n"
     )
     return tmp_path
 
@@ -49,9 +52,13 @@ def test_chapter_table_reads_the_front_matter(root: Path) -> None:
 
 
 def test_outcomes_are_the_aims_of_the_chapters(root: Path) -> None:
-    text = generated.outcomes(root)
-    assert "| name a cell, |" in text and "| hold donors out. |" in text
-    assert "{ref}`ex-05-a`" in generated.marking(root)
+    row = "| name a cell<br>hold donors out | {ref}`ex-05-a` |"
+    assert row in generated.outcomes(root)
+
+
+def test_marking_guide_holds_questions_and_answers(root: Path) -> None:
+    row = "| {ref}`ex-05-a` | Which type? | Gamma, see {doc}`chapters/04_x`. |"
+    assert row in generated.marking(root)
 
 
 def test_protocols_show_the_measured_change(root: Path) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from sclin import teaching
+from sclin import notebooks, teaching
 from sclin.errors import InputError
 
 PIXEL = base64.b64encode(b"\x89PNG not a real picture").decode()
@@ -153,15 +153,42 @@ def test_bundle_holds_pages_copies_slides_data_and_package(chapter, tmp_path: Pa
         assert b"baron_human" in archive.read("sclin/START-HERE.txt")
 
 
-def test_exercises_of_the_real_chapters_fill_back(tmp_path: Path) -> None:
-    folder = Path(__file__).parents[2] / "notebooks"
-    for path in teaching.exercises(folder, tmp_path):
-        solved = jupytext.read(folder / f"{path.stem.removesuffix('_student')}.md")
+FOLDER = Path(__file__).parents[2] / "notebooks"
+
+
+def test_every_chapter_has_a_copy_that_fills_back_cell_by_cell(tmp_path: Path) -> None:
+    """What `make test` executes is what a filled copy holds, so a filled copy executes."""
+    copies = teaching.exercises(FOLDER, tmp_path)
+    assert len(copies) == len(notebooks.list_notebooks(FOLDER)) == 16
+    for path in copies:
+        solved = jupytext.read(FOLDER / f"{path.stem.removesuffix('_student')}.md")
         student = nbformat.read(path, 4)
         gaps = sum(cell.source == teaching.CODE_GAP for cell in student.cells)
         assert gaps, f"{path.stem} has no solution to empty"
         filled = teaching.fill(student, solved)
-        assert [c.source for c in filled.cells] == [c.source for c in solved.cells]
+        assert [(c.cell_type, c.source) for c in filled.cells] == [
+            (c.cell_type, c.source) for c in solved.cells
+        ]
+
+
+def test_a_filled_copy_runs_from_end_to_end(tmp_path: Path) -> None:
+    name = "02_rank_normalization"
+    solved = jupytext.read(FOLDER / f"{name}.md")
+    filled = teaching.fill(teaching.student_copy(solved), solved)
+    jupytext.write(filled, tmp_path / f"{name}.md", fmt="md:myst")
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "offline.yml").write_text("{}")
+    values = {
+        "dataset": "sim_atlas:n_cells=200,n_genes=200,n_types=4",
+        "n_cells": 40,
+        "thinning": [0.5, 0.1],
+    }
+    run = notebooks.run(
+        name, values=values, folder=tmp_path, output=tmp_path / "x.ipynb", results=tmp_path
+    )
+    executed = nbformat.read(run.path, 4)
+    answers = [c for c in executed.cells if "ndtri((m + 1)" in c.source]
+    assert answers and answers[0].outputs
 
 
 def test_empty_folders_are_named(tmp_path: Path) -> None:
