@@ -179,7 +179,7 @@ def test_a_filled_copy_runs_from_end_to_end(tmp_path: Path) -> None:
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "offline.yml").write_text("{}")
     values = {
-        "dataset": "sim_atlas:n_cells=200,n_genes=200,n_types=4",
+        "dataset": "sim_atlas",
         "n_cells": 40,
         "thinning": [0.5, 0.1],
     }
