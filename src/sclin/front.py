@@ -308,15 +308,15 @@ def verdicts(results: pd.DataFrame) -> list[str]:
         behind = sum(layers[task]["value"] < ours[task, "usual"]["value"] for task in rivals)
         made = all(layers[task]["dataset"].startswith("sim_") for task in rivals)
         told.append(
-            f"**A model must earn its cost.** On {behind} of {len(rivals)} tasks the final layer of "
-            f"the model `{layers[rivals[0]]['model']}` lies behind log counts"
+            f"**A model must earn its cost.** On {behind} of {len(rivals)} tasks the final layer "
+            f"of the model `{layers[rivals[0]]['model']}` lies behind log counts"
             + (" (simulated cells)." if made else ".")
         )
     gain = results[results["metric"] == "gain_over_final"]
     sure = gain[gain["ci_low"] > 0]
     if len(gain):
         size = f", by {sure['value'].min():.2f} to {sure['value'].max():.2f}" if len(sure) else ""
-        made = gain["dataset"].str.startswith("sim_").all()
+        made = bool(gain["dataset"].str.startswith("sim_").all())
         told.append(
             "**The layer is a choice to be tested.** Chosen on some donors or perturbations and "
             f"judged on others, an earlier layer beats the final one on {len(sure)} of {len(gain)} "
