@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse.csgraph import connected_components
 from scipy.stats import rankdata, spearmanr
 from sklearn.neighbors import NearestNeighbors
 
@@ -171,19 +172,14 @@ def neighbor_graph(matrix: ArrayLike, *, n_neighbors: int = 30, seed: int = 0) -
     return cells
 
 
-def _diffusion(
-    cells: Any, roots: ArrayLike, n_components: int, n_dcs: int, seed: int
-) -> NDArray[np.float64]:
+def _scanpy_pseudotime(cells: Any, root: int, seed: int) -> NDArray[np.float64]:
+    """Scanpy's own DPT from one root, shape ``(n_cells,)``, as the published code calls it."""
     import scanpy as sc
 
-    n_components = min(n_components, cells.n_obs - 2)
-    sc.tl.diffmap(cells, n_comps=n_components, random_state=seed)
-    times = []
-    for root in np.atleast_1d(np.asarray(roots, dtype=int)):
-        cells.uns["iroot"] = int(root)
-        sc.tl.dpt(cells, n_dcs=min(n_dcs, n_components))
-        times.append(cells.obs["dpt_pseudotime"].to_numpy(dtype=float))
-    return np.array(times)
+    sc.tl.diffmap(cells, n_comps=min(15, cells.n_obs - 2), random_state=seed)
+    cells.uns["iroot"] = root
+    sc.tl.dpt(cells, n_dcs=10)
+    return cells.obs["dpt_pseudotime"].to_numpy(dtype=float)
 
 
 def pseudotime(
@@ -196,6 +192,10 @@ def pseudotime(
     seed: int = 0,
 ) -> NDArray[np.float64]:
     """Diffusion pseudotime from each root, on one graph and one set of diffusion components.
+
+    Scanpy takes any component with an eigenvalue of 0.9994 or more as stationary and gives it
+    almost no weight. On cells along a thin line that can be the one component that follows time,
+    so only as many components are dropped here as the graph has connected parts.
 
     Parameters
     ----------
@@ -219,9 +219,20 @@ def pseudotime(
     ----------
     Haghverdi et al., Nature Methods 13, 845 (2016).
     """
-    return _diffusion(
-        neighbor_graph(matrix, n_neighbors=n_neighbors, seed=seed), roots, n_components, n_dcs, seed
-    )
+    import scanpy as sc
+
+    cells = neighbor_graph(matrix, n_neighbors=n_neighbors, seed=seed)
+    sc.tl.diffmap(cells, n_comps=min(n_components, cells.n_obs - 2), random_state=seed)
+    n_parts, part = connected_components(cells.obsp["connectivities"], directed=False)
+    # Values are float32, so one just below 1 may be rounded up to it.
+    values = np.minimum(cells.uns["diffmap_evals"][n_parts:n_dcs].astype(float), 1 - 1e-6)
+    places = cells.obsm["X_diffmap"][:, n_parts:n_dcs] * (values / (1 - values))
+    times = []
+    for root in np.atleast_1d(np.asarray(roots, dtype=int)):
+        away = np.linalg.norm(places - places[root], axis=1)
+        away[part != part[root]] = np.inf
+        times.append(away / max(away[np.isfinite(away)].max(), np.finfo(float).tiny))
+    return np.array(times)
 
 
 def row_spearman(rows: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
@@ -552,13 +563,13 @@ def _published(
     """One root, agreement with PCA; donors and the number of roots play no part."""
     root = int(np.argmin(time))
     reference = neighbor_graph(pca, n_neighbors=n_neighbors, seed=seed)
-    goal = _diffusion(reference, root, 15, 10, seed)[0]
+    goal = _scanpy_pseudotime(reference, root, seed)
     pairs = random_pairs(time.size, n_pairs, seed=seed)
     apart = np.abs(goal[pairs[:, 0]] - goal[pairs[:, 1]])
     metrics, scores = {}, {}
     for name, matrix in arrays.items():
         cells = neighbor_graph(matrix, n_neighbors=n_neighbors, seed=seed)
-        order = _diffusion(cells, root, 15, 10, seed)[0]
+        order = _scanpy_pseudotime(cells, root, seed)
         both = np.isfinite(order) & np.isfinite(goal)
         overlap = padded_overlap(
             reference.obsp["distances"], cells.obsp["distances"], n_neighbors=n_neighbors

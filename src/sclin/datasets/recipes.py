@@ -244,12 +244,31 @@ def tabula_sapiens(
 
 
 @_recipe
-def cd4_perturb(paths: Paths, *, backed: bool = True, layer: str | None = None) -> ad.AnnData:
-    """Perturb-seq of CD4+ T cells; cells with a non-targeting guide are called control."""
+def cd4_perturb(
+    paths: Paths,
+    *,
+    non_targeting: str | None = None,
+    backed: bool = True,
+    layer: str | None = None,
+) -> ad.AnnData:
+    """Perturb-seq of CD4+ T cells; cells with a non-targeting guide are called control.
+
+    ``non_targeting`` names their label in the column guide_type; usual labels are found.
+    """
     cells = readers.read_h5ad(paths[0], layer=layer, backed=backed)
     if "guide_type" in cells.obs and "perturbed_gene_name" in cells.obs:
-        kind = cells.obs["guide_type"].astype(str).str.lower()
-        null = kind.str.contains("non-targeting|non_targeting|ntc", regex=True)
+        kind = cells.obs["guide_type"].astype(str)
+        null = (
+            kind.str.contains("non-targeting|non_targeting|ntc", case=False)
+            if non_targeting is None
+            else kind == non_targeting
+        )
+        if not null.any():
+            raise InputError(
+                f"{paths[0].name}: no cell has the guide_type {non_targeting or 'non-targeting'!r}; "
+                f"it has {', '.join(map(repr, sorted(kind.unique())[:10]))}. "
+                "Name the label of control guides with non_targeting=."
+            )
         name = cells.obs["perturbed_gene_name"].astype(object)
         cells.obs["perturbed_gene_name"] = name.where(~null, "control").astype(str)
     cells.obs["condition"] = paths[0].name.split("_")[1].split(".")[0]

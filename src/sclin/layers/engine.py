@@ -114,7 +114,9 @@ def extract(
     One forward pass gives all layers: each is pooled on the device as soon as its block has run,
     and only pooled vectors leave the device, once a batch.
     Cells are sorted by length inside a range and packed without padding.
-    A run that was stopped goes on where it stopped and ends bit-identical.
+    A store of the same model, cells and options is continued: a run that was stopped goes on where
+    it stopped and ends bit-identical, and a finished store is returned without any work.
+    A store of anything else is refused.
     Under ``torchrun`` each rank fills its own ranges of the same store.
 
     Parameters
@@ -124,7 +126,8 @@ def extract(
     adata
         Cells: an AnnData (backed or not), a path to an .h5ad file or to a .zarr folder.
     store
-        Folder of the store; a folder named after model and data in `stores_folder` when ``None``.
+        Folder of the store, made or continued; when ``None`` a folder in `stores_folder`, named
+        after model, checkpoint, data and poolings.
     layers
         ``"all"`` or names: ``0`` (embedding) to ``L``, ``"final"`` (what the model publishes).
     pooling
@@ -158,8 +161,8 @@ def extract(
     Raises
     ------
     ModelError
-        Genes or values of the wrong kind, output that is not finite, a store of another run, or
-        a full disk.
+        Genes or values of the wrong kind, output that is not finite, a store of another model,
+        checkpoint, data set or option, or a full disk.
     """
     cells = open_cells(adata)
     names = layer_numbers(model, layers)
@@ -185,6 +188,7 @@ def extract(
         "dataset": dataset_id(cells, layer=layer),
         "dataset_name": str(cells.uns.get("sclin", {}).get("dataset", "")),
         "data_layer": layer,
+        "genes": genes,
         "genes_check": _names_check(cells.var_names),
         "n_cells": cells.n_obs,
         "layers": names,

@@ -39,7 +39,9 @@ _IDENTITY = (
     "options",
     "dataset",
     "n_cells",
-    "stored_layers",
+    "data_layer",
+    "genes",
+    "layers",
     "poolings",
     "precision",
     "range_cells",
@@ -48,7 +50,8 @@ _IDENTITY = (
 _WORDS = {
     "dataset": "data set",
     "checkpoint_sha256": "checkpoint",
-    "stored_layers": "layers",
+    "data_layer": "layer of the data",
+    "genes": "column of gene ids",
     "range_cells": "cells per range",
 }
 

@@ -235,14 +235,15 @@ def _sample_rows(n: int, size: int) -> NDArray[np.int64]:
 def check_values(
     adata: ad.AnnData, *, wanted: str, layer: str | None = None, model: str = "the model"
 ) -> None:
-    """Refuse log values where counts are needed, and the reverse.
+    """Refuse values of another kind than a model reads.
 
     Parameters
     ----------
     adata
         Cells.
     wanted
-        ``"counts"`` or ``"log"``.
+        ``"counts"``; ``"amounts"`` (counts, FPKM or TPM: only the order in a cell matters);
+        or ``"log"``.
     layer
         Layer to look at; ``X`` when ``None``.
     model
@@ -265,13 +266,18 @@ def check_values(
     if low < 0:
         raise ModelError(
             f"{where} holds negative values (lowest {low:.3g}), so it was scaled or corrected: "
-            f"{model} needs {'raw counts' if wanted == 'counts' else 'log1p values'}. "
+            f"{model} needs {'log1p values' if wanted == 'log' else 'raw counts'}. "
             "Name the layer that holds them with layer=."
         )
     whole = bool((data == np.round(data)).all())
     said = adata.uns.get("sclin", {}).get("values") if layer is None else None
     looks_log = (not whole and high < 20) or said == "log"
-    if wanted == "counts" and looks_log:
+    if wanted == "counts" and said not in (None, "counts", "log"):
+        raise ModelError(
+            f"{where} holds {str(said).upper()}: {model} reads raw counts, whose total is part of "
+            "its input. Models that read ranks, such as geneformer and tiny, take such values."
+        )
+    if wanted != "log" and looks_log:
         raise ModelError(
             f"{where} looks like log values (fractions, highest {high:.3g}): {model} needs raw "
             "counts. Name the layer that holds the counts with layer=, or take a model option "

@@ -92,6 +92,8 @@ class Model(nn.Module):
         Name in stores and in ``layer:NAME/i``.
     vocabulary
         Index of each gene id and special token.
+    wanted
+        Values it reads: ``counts``, ``amounts`` (any that are not logs) or ``log``.
     depth
         Number of blocks, L.
     width

@@ -88,7 +88,7 @@ class Geneformer(Model):
         Aliases of gene ids, upper case, to canonical ids.
     """
 
-    wanted = "counts"
+    wanted = "amounts"  # ranks inside a cell do not change when the cell is scaled
 
     def __init__(
         self,
