@@ -59,25 +59,29 @@ def _file_row(file: RemoteFile, wheels: dict[str, Any]) -> list[str]:
     return [f"`{file.name}`", _number(file.bytes), sha, sources]
 
 
+def _box(entry: Entry, facts: dict[str, Any], table: str = "") -> str:
+    """Write a box that opens: facts without a value are left out, then notes, then a table."""
+    told = [f"- {key}: {value}" for key, value in facts.items() if value and value != "-"]
+    told += [f"- {note}" for note in entry.notes or []]
+    head = f":::::{{dropdown}} {entry.name}: {entry.title}"
+    return "\n".join([head, *told, *(["", table] if table else []), ":::::"])
+
+
 def _details(entry: Entry, wheels: dict[str, Any]) -> str:
-    lines = [f":::::{{dropdown}} {entry.name}: {entry.title}"]
+    pairs = [f"`{ours}` from `{theirs}`" for ours, theirs in (entry.columns or {}).items()]
     facts = {
         "Tier": entry.tier,
+        "Organism": entry.organism,
+        "Values": entry.values,
         "Tasks": ", ".join(entry.tasks or []),
         "Licence": entry.licence,
+        "Reference": _cite(entry),
         "Option": f"`{entry.option}`: {', '.join(entry.choices)}" if entry.option else None,
         "Page of the source": f"<{entry.homepage}>" if entry.homepage else None,
+        "Columns": ", ".join(pairs),
     }
-    lines += [f"- {key}: {value}" for key, value in facts.items() if value]
-    if entry.columns:
-        pairs = ", ".join(f"`{ours}` from `{theirs}`" for ours, theirs in entry.columns.items())
-        lines.append(f"- Columns: {pairs}")
-    lines += [f"- {note}" for note in entry.notes or []]
-    files = entry.all_files()
-    if files:
-        head = ["File", "Bytes", "sha256", "Source"]
-        lines += ["", _table(head, (_file_row(file, wheels) for file in files))]
-    return "\n".join([*lines, ":::::"])
+    files = [_file_row(file, wheels) for file in entry.all_files()]
+    return _box(entry, facts, _table(["File", "Bytes", "sha256", "Source"], files) if files else "")
 
 
 def datasets_page() -> str:
@@ -89,33 +93,28 @@ def datasets_page() -> str:
         MyST Markdown without headings: one table a tier, then a box for each entry.
     """
     found = catalogue()
-    head = ["Name", "What", "Organism", "Values", "Cells", "Genes", "Labels", "Licence", "Cite"]
+    head = ["Name", "What", "Cells", "Genes", "Labels", "Licence"]
     parts = []
     for tier in TIERS:
+        entries = [entry for entry in found.values() if entry.tier == tier]
         rows = [
             [
-                f"`{name}`",
+                f"`{entry.name}`",
                 entry.title,
-                entry.organism,
-                entry.values,
                 _number(entry.n_obs),
                 _number(entry.n_vars),
                 _labels(entry),
                 entry.licence,
-                _cite(entry),
             ]
-            for name, entry in found.items()
-            if entry.tier == tier
+            for entry in entries
         ]
         parts += [f"**Tier {tier}**", _table(head, rows)]
-        parts += [_details(e, found.wheels) for e in found.values() if e.tier == tier]
+        parts += [_details(entry, found.wheels) for entry in entries]
     parts.append("**Networks, gene tables and dictionaries** (`sclin.datasets.resource(name)`)")
-    rows = [
-        [f"`{name}`", entry.title, entry.tier, entry.licence, _cite(entry)]
-        for name, entry in found.resources.items()
-    ]
-    parts.append(_table(["Name", "What", "Tier", "Licence", "Cite"], rows))
-    parts += [_details(entry, found.wheels) for entry in found.resources.values()]
+    others = found.resources.values()
+    rows = [[f"`{entry.name}`", entry.title, entry.tier, entry.licence] for entry in others]
+    parts.append(_table(["Name", "What", "Tier", "Licence"], rows))
+    parts += [_details(entry, found.wheels) for entry in others]
     return "\n\n".join(parts) + "\n"
 
 
@@ -125,34 +124,33 @@ def models_page() -> str:
     Returns
     -------
     str
-        MyST Markdown without headings: one table, then the layer convention of each model.
+        MyST Markdown without headings: one table, then a box for each model with its genes, layers
+        and licence.
     """
-    models = catalogue().models
-    head = [
-        "Name",
-        "Parameters",
-        "Blocks",
-        "Width",
-        "Context",
-        "Genes",
-        "Weights",
-        "Commercial use",
-    ]
+    models = catalogue().models.values()
+    head = ["Name", "Parameters", "Blocks", "Width", "Context", "Commercial use"]
     rows = [
         [
-            f"`{name}`",
+            f"`{entry.name}`",
             f"{(entry.parameters or 0) / 1e6:,.0f} M",
             entry.layers,
             entry.width,
             _number(entry.context),
-            entry.genes,
-            f"[{entry.title}]({entry.page}), {entry.licence}",
             "yes" if entry.commercial else "no",
         ]
-        for name, entry in models.items()
+        for entry in models
     ]
-    lines = [f"- `{name}`: {entry.convention}." for name, entry in models.items()]
-    notes = [f"- `{name}`: {note}" for name, e in models.items() for note in e.notes or []]
-    return (
-        "\n\n".join([_table(head, rows), "**Layers**", "\n".join(lines), "\n".join(notes)]) + "\n"
-    )
+    boxes = [
+        _box(
+            entry,
+            {
+                "Layers": entry.convention,
+                "Genes": entry.genes,
+                "Weights": f"<{entry.page}>",
+                "Licence": entry.licence,
+                "Reference": _cite(entry),
+            },
+        )
+        for entry in models
+    ]
+    return "\n\n".join([_table(head, rows), *boxes]) + "\n"
