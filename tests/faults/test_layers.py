@@ -147,6 +147,40 @@ def test_store_of_another_model_or_dataset(model, tmp_path):
         LayerStore.open(tmp_path / "f")
 
 
+def test_a_store_is_continued_by_the_same_run_only(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("SCLIN_LAYERS", str(tmp_path))
+    first = layers.extract(model, toy(), progress=False)
+    again = layers.extract(model, toy(), progress=False)
+    assert again.path == first.path and again.unfinished == []
+    others = toy()
+    others.obs_names = [f"other{i}" for i in range(others.n_obs)]
+    named = toy()
+    named.var["symbol"] = named.var_names
+    for cells, options, words in (
+        (others, {}, "data set: store has"),
+        (toy(20), {}, "n_cells: store has 12, this run 20"),
+        (toy(), {"layers": [1]}, "layers: store has"),
+        (toy(), {"pooling": "max"}, r"poolings: store has \['S', 'mean'\]"),
+        (named, {"genes": "symbol"}, "column of gene ids: store has None, this run 'symbol'"),
+        (toy(), {"precision": "bfloat16"}, "precision: store has 'float32'"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            layers.extract(model, cells, first.path, progress=False, **options)
+
+
+def test_fpkm_is_for_models_that_read_ranks(model, tmp_path):
+    amounts = toy(40)
+    amounts.X = amounts.X * 7.3
+    amounts.uns["sclin"] = {"values": "fpkm"}
+    with pytest.raises(ModelError, match=r"X holds FPKM.*reads raw counts.*such as geneformer"):
+        layers.extract(model, amounts, tmp_path / "x", progress=False)
+    tiny = layers.tiny.train(amounts, steps=1, depth=1, width=16, progress=False)
+    store = layers.extract(tiny, amounts, tmp_path / "y", progress=False)
+    # Ranks do not see the scale of a cell, so counts of the same cells give the same layers.
+    counts = layers.extract(tiny, toy(40), tmp_path / "z", progress=False)
+    np.testing.assert_array_equal(store.read(1), counts.read(1))
+
+
 def test_unknown_names(model, tmp_path, monkeypatch):
     monkeypatch.setenv("SCLIN_LAYERS", str(tmp_path))
     with pytest.raises(ModelError, match="Did you mean 'geneformer'"):

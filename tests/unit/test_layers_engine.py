@@ -11,6 +11,7 @@ import time
 import anndata as ad
 import numpy as np
 import pandas as pd
+import pytest
 import scipy.sparse as sp
 import torch
 from click.testing import CliRunner
@@ -194,6 +195,14 @@ def test_tiny_learns_and_is_found_again(tmp_path, monkeypatch):
     assert not np.allclose(
         store.read(2), layers.find_store("tiny-random", adata).read(2), equal_nan=True
     )
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 11])
+def test_tiny_trains_for_any_number_of_steps(steps):
+    options = {"depth": 1, "width": 16, "batch_cells": 8, "context": 16, "progress": False}
+    model = layers.tiny.train(toy(40), steps=steps, **options)
+    assert model.loss_curve["step"].iloc[-1] == steps
+    assert np.isfinite(model.loss_curve).all(axis=None)
 
 
 def test_any_encoder_through_a_tokenizer(tmp_path):

@@ -64,6 +64,24 @@ def test_pseudotime_follows_a_line_and_marks_the_island():
     assert spearmanr(order[1, :120], place[:, 0])[0] < -0.99
 
 
+def test_pseudotime_follows_a_thin_line_that_scanpy_takes_for_stationary():
+    rng = np.random.default_rng(0)
+    place = np.linspace(0, 1, 1500)[:, None] * np.ones((1, 3)) + rng.normal(0, 0.002, (1500, 3))
+    assert spearmanr(trajectory.pseudotime(place, [0])[0], place[:, 0])[0] > 0.99
+    graph = trajectory.neighbor_graph(place)
+    scanpy = trajectory._scanpy_pseudotime(graph, 0, 0)
+    assert graph.uns["diffmap_evals"][1] > 0.9994
+    assert spearmanr(scanpy, place[:, 0])[0] < 0.9
+
+
+def test_pseudotime_is_scanpys_where_no_component_is_mistaken(line):
+    _, place = line
+    graph = trajectory.neighbor_graph(place)
+    scanpy = trajectory._scanpy_pseudotime(graph, 3, 0)
+    assert graph.uns["diffmap_evals"][1] < 0.9994
+    np.testing.assert_allclose(trajectory.pseudotime(place, [3])[0], scanpy, atol=1e-4)
+
+
 def test_neighbors_leave_the_cell_itself_out():
     place = np.array([[0.0], [1.0], [3.0], [7.0]])
     assert trajectory.nearest_neighbors(place, 2).tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
