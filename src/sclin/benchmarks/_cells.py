@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from sclin.errors import InputError
-from sclin.evaluation import Split, leave_one_donor_out, split_cells
-from sclin.representations import column
+from sclin.evaluation import (
+    Interval,
+    Split,
+    classification_metrics,
+    leave_one_donor_out,
+    macro_f1_interval,
+    result,
+    split_cells,
+)
+from sclin.representations import Predictions, column
 
-__all__ = ["donor_values", "keep_classes", "open_cells", "open_many", "splits_for"]
+__all__ = [
+    "dataset_name",
+    "donor_values",
+    "fold_rows",
+    "is_published",
+    "keep_classes",
+    "open_cells",
+    "open_many",
+    "pooled_rows",
+    "splits_for",
+]
+
+
+def is_published(protocol: str) -> bool:
+    """Tell whether the protocol is the published one; any name but the two is an error."""
+    if protocol not in ("corrected", "as_published"):
+        raise InputError(f"protocol is {protocol!r}; give 'corrected' or 'as_published'.")
+    return protocol == "as_published"
+
+
+def dataset_name(adata: AnnData, default: str = "unnamed") -> str:
+    """Name of a dataset, as its loader wrote it down."""
+    return str(adata.uns.get("sclin", {}).get("dataset", default))
 
 
 def open_cells(dataset: str | AnnData) -> tuple[str, AnnData]:
@@ -36,7 +67,7 @@ def open_cells(dataset: str | AnnData) -> tuple[str, AnnData]:
     """
     if isinstance(dataset, AnnData):
         adata = dataset
-        name = str(adata.uns.get("sclin", {}).get("dataset", "cells"))
+        name = dataset_name(adata, "cells")
     else:
         from sclin import datasets
 
@@ -48,7 +79,7 @@ def open_cells(dataset: str | AnnData) -> tuple[str, AnnData]:
                 raise InputError(f"{part!r} in {dataset!r} is not of the form key=value.")
             options[key.strip()] = int(value) if value.strip().isdigit() else value.strip()
         adata = datasets.load(name, **options)
-        name = dataset if text else str(adata.uns.get("sclin", {}).get("dataset", name))
+        name = dataset if text else dataset_name(adata, name)
     repeated = adata.var_names[adata.var_names.duplicated()].unique()
     if len(repeated):
         raise InputError(
@@ -171,3 +202,84 @@ def splits_for(
     if donors is None:
         return split_cells(y, n_splits=n_splits, seed=seed), f"{n_splits} folds of cells"
     return leave_one_donor_out(donors), "one donor held out"
+
+
+def fold_rows(
+    p: Predictions,
+    fields: Mapping[str, Any],
+    metrics: Sequence[str],
+    *,
+    keep: np.ndarray | None = None,
+) -> list[dict[str, Any]]:
+    """Mean and sd over splits, as the reference code reports them.
+
+    Parameters
+    ----------
+    p
+        Predictions of several splits.
+    fields
+        Fields of the results table; the note is completed.
+    metrics
+        Names of `sclin.evaluation.classification_metrics`.
+    keep
+        Predictions that count, one truth value each; all when ``None``.
+
+    Returns
+    -------
+    list of dict
+        Rows of the results table, whose ends are the mean less and plus one sd. Without a split
+        that holds a counted cell the values are missing.
+    """
+    used = np.ones(p.y_true.size, dtype=bool) if keep is None else keep
+    masks = [(p.split == s) & used for s in dict.fromkeys(p.split)]
+    folds = pd.DataFrame(
+        [classification_metrics(p.y_true[m], p.y_pred[m]) for m in masks if m.any()],
+        columns=list(metrics),
+    )
+    mean, sd = folds.mean(), folds.std(ddof=1)
+    note = f"{fields['note']}; ends are the mean less and plus one sd over splits"
+    return [
+        result(**{
+            **fields,
+            "metric": m,
+            "value": Interval(mean[m], mean[m] - sd[m], mean[m] + sd[m], len(folds)),
+            "note": note,
+        })
+        for m in metrics
+    ]  # fmt: skip
+
+
+def pooled_rows(
+    p: Predictions,
+    donors: np.ndarray | None,
+    fields: Mapping[str, Any],
+    *,
+    n_boot: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Macro F1 over all splits at once with its interval, and its companions.
+
+    Parameters
+    ----------
+    p
+        Predictions.
+    donors
+        Donor of each cell of the AnnData, or ``None``; the interval resamples donors first.
+    fields
+        Fields of the results table.
+    n_boot, seed
+        Bootstrap resamples and seed.
+
+    Returns
+    -------
+    list of dict
+        Rows of the results table; AUROC where there are probabilities.
+    """
+    groups = None if donors is None else donors[p.cell]
+    interval = macro_f1_interval(p.y_true, p.y_pred, groups=groups, n_boot=n_boot, seed=seed)
+    scores = classification_metrics(p.y_true, p.y_pred, proba=p.proba, classes=list(p.classes))
+    names = [m for m in ("accuracy", "balanced_accuracy", "auroc") if m in scores]
+    return [
+        result(metric="macro_f1", value=interval, **fields),
+        *(result(metric=m, value=scores[m], n=p.y_true.size, **fields) for m in names),
+    ]

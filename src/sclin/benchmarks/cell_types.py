@@ -8,7 +8,7 @@ there is to choose inside the training part.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -18,10 +18,14 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sclin.benchmarks import cross_species
 from sclin.benchmarks._cells import (
     donor_values,
+    fold_rows,
+    is_published,
     keep_classes,
     open_many,
+    pooled_rows,
     splits_for,
 )
 from sclin.errors import InputError
@@ -41,11 +45,13 @@ from sclin.evaluation import (
 )
 from sclin.linear import AnovaSelector, ImplicitPCA
 from sclin.normalization import rank_normalize
+from sclin.projection import CentroidProjection, match_genes
 from sclin.representations import Predictions, column, grid, head, log_normalize
 
 __all__ = [
     "CellTypesOutcome",
     "NestedChoice",
+    "between",
     "compare",
     "compare_datasets",
     "gene_weights",
@@ -100,21 +106,14 @@ def _class_intervals(scores: pd.DataFrame, *, n_boot: int, seed: int) -> pd.Data
     """
     rng = np.random.default_rng(seed)
     hits = scores["recall"] * scores["n"]
-    called = np.divide(
-        hits, scores["precision"], out=np.zeros(len(scores)), where=scores["precision"] > 0
-    )
-    low, high = [], []
-    for tp, true, alarms in zip(hits, scores["n"], np.maximum(called - hits, 0), strict=True):
-        counts = np.rint([tp, true - tp, alarms]).astype(int)
-        if counts.sum() == 0:
-            low.append(np.nan)
-            high.append(np.nan)
-            continue
-        draw = rng.multinomial(counts.sum(), counts / counts.sum(), size=n_boot)
-        f1 = 2 * draw[:, 0] / np.maximum(draw @ [2, 1, 1], 1)
-        ends = np.quantile(f1, [0.025, 0.975])
-        low.append(ends[0])
-        high.append(ends[1])
+    called = (hits / scores["precision"]).where(scores["precision"] > 0, 0)
+    low, high = np.full((2, len(scores)), np.nan)
+    for i, (tp, true, alarms) in enumerate(zip(hits, scores["n"], called - hits, strict=True)):
+        counts = np.rint([tp, true - tp, max(alarms, 0)]).astype(int)
+        if counts.sum():
+            draw = rng.multinomial(counts.sum(), counts / counts.sum(), size=n_boot)
+            f1 = 2 * draw[:, 0] / np.maximum(draw @ [2, 1, 1], 1)
+            low[i], high[i] = np.quantile(f1, [0.025, 0.975])
     return scores.assign(ci_low=low, ci_high=high)
 
 
@@ -177,9 +176,7 @@ def run(
     ----------
     Souza and Mehta, arXiv 2602.16696, 2026.
     """
-    if protocol not in ("corrected", "as_published"):
-        raise InputError(f"protocol is {protocol!r}; give 'corrected' or 'as_published'.")
-    published = protocol == "as_published"
+    published = is_published(protocol)
     if representations is None:
         representations = ("rank",) if published else _REPRESENTATIONS
     if heads is None:
@@ -204,23 +201,12 @@ def run(
         common: dict[str, Any] = {"splits": splits, "options": options, "seed": seed}
         found = grid(adata, label, representations=representations, heads=heads, **common)
         if controls:
-            found |= grid(
-                adata,
-                label,
-                representations=("library_size", "random"),
-                heads=("logistic",),
-                **common,
-            )
+            simple = ("library_size", "random")
+            found |= grid(adata, label, representations=simple, heads=("logistic",), **common)
             # The cheapest pair will do: no representation can learn labels that mean nothing.
             cheap = "hvg_pca" if "hvg_pca" in representations else representations[0]
-            null = grid(
-                adata,
-                label,
-                representations=(cheap,),
-                heads=heads[:1],
-                shuffle_labels=True,
-                **common,
-            )
+            common |= {"representations": (cheap,), "heads": heads[:1], "shuffle_labels": True}
+            null = grid(adata, label, **common)
             found |= {(f"{name} (shuffled labels)", kind): p for (name, kind), p in null.items()}
         note = f"{int(dropped['n_cells'].sum())} cells of {len(dropped)} classes left out"
         for (name, kind), p in found.items():
@@ -235,20 +221,15 @@ def run(
                 + ("; training labels shuffled" if "shuffled" in name else "")
                 + (f"; {p.n_unseen} cells of unseen classes" if p.n_unseen else ""),
             }
-            rows += _score_rows(p, donors, published, fields, n_boot=n_boot, seed=seed)
+            if published:
+                rows += fold_rows(p, fields, ("macro_f1", "accuracy", "balanced_accuracy"))
+            else:
+                rows += pooled_rows(p, donors, fields, n_boot=n_boot, seed=seed)
             scores = _class_intervals(per_class_f1(p.y_true, p.y_pred), n_boot=n_boot, seed=seed)
             details["class"].append(scores.reset_index().assign(**where))
-            rows += [
-                result(
-                    metric=f"f1[{s['class']}]",
-                    value=s["f1"],
-                    ci_low=s["ci_low"],
-                    ci_high=s["ci_high"],
-                    n=int(s["n"]),
-                    **fields,
-                )
-                for s in scores.reset_index().to_dict("records")
-            ]
+            for kind_of, s in scores.iterrows():
+                interval = Interval(s["f1"], s["ci_low"], s["ci_high"], int(s["n"]))
+                rows.append(result(metric=f"f1[{kind_of}]", value=interval, **fields))
             details["donor"].append(
                 pd.DataFrame(
                     [
@@ -261,12 +242,8 @@ def run(
             if p.proba is not None:
                 curve = calibration_curve(p.y_true, p.proba, list(p.classes))
                 details["calibration"].append(curve.assign(**where))
-                ece = curve.attrs["ece"]
-                rows.append(
-                    result(
-                        metric="ece", value=ece, n=p.y_true.size, higher_is_better=False, **fields
-                    )
-                )
+                gap = {"value": curve.attrs["ece"], "n": p.y_true.size, "higher_is_better": False}
+                rows.append(result(metric="ece", **gap, **fields))
     tables = {
         k: pd.concat(v, ignore_index=True) if v else pd.DataFrame() for k, v in details.items()
     }
@@ -279,42 +256,6 @@ def run(
         calibration=tables["calibration"],
         left_out=pd.concat(left_out, ignore_index=True),
     )
-
-
-def _score_rows(
-    p: Predictions,
-    donors: NDArray[Any] | None,
-    published: bool,
-    fields: Mapping[str, Any],
-    *,
-    n_boot: int,
-    seed: int,
-) -> list[dict[str, Any]]:
-    """Macro F1 with its interval, and its companions."""
-    if published:
-        # As the reference code: mean and sd over repeats whose training cells overlap.
-        folds = [
-            classification_metrics(p.y_true[p.split == s], p.y_pred[p.split == s])
-            for s in dict.fromkeys(p.split)
-        ]
-        rows = []
-        for metric in ("macro_f1", "accuracy", "balanced_accuracy"):
-            values = np.array([fold[metric] for fold in folds])
-            sd = float(values.std(ddof=1))
-            spread = Interval(
-                float(values.mean()), values.mean() - sd, values.mean() + sd, len(folds)
-            )
-            note = f"{fields['note']}; ends are the mean less and plus one sd over repeats"
-            rows.append(result(metric=metric, value=spread, **(dict(fields) | {"note": note})))
-        return rows
-    groups = None if donors is None else donors[p.cell]
-    interval = macro_f1_interval(p.y_true, p.y_pred, groups=groups, n_boot=n_boot, seed=seed)
-    scores = classification_metrics(p.y_true, p.y_pred, proba=p.proba, classes=list(p.classes))
-    names = [m for m in ("accuracy", "balanced_accuracy", "auroc") if m in scores]
-    return [
-        result(metric="macro_f1", value=interval, **fields),
-        *(result(metric=m, value=scores[m], n=p.y_true.size, **fields) for m in names),
-    ]
 
 
 def compare(
@@ -356,6 +297,9 @@ def compare(
     base = pairs[reference]
     donors = outcome.donors[dataset]
     groups = None if donors is None else donors[base.cell]
+    per_donor = outcome.per_donor[outcome.per_donor["dataset"] == dataset].pivot(
+        index="held_out", columns=["representation", "head"], values="macro_f1"
+    )
     rows = []
     for (name, kind), p in pairs.items():
         if (name, kind) == reference or "shuffled" in name:
@@ -363,27 +307,15 @@ def compare(
         gap = macro_f1_difference(
             base.y_true, p.y_pred, base.y_pred, groups=groups, n_boot=n_boot, seed=seed
         )
-        folds = list(dict.fromkeys(base.split))
-        scores = [
-            [
-                classification_metrics(q.y_true[q.split == s], q.y_pred[q.split == s])["macro_f1"]
-                for s in folds
-            ]
-            for q in (p, base)
-        ]
-        test = paired_test(*scores, seed=seed) if donors is not None else None
+        test = paired_test(per_donor[name, kind], per_donor[reference], seed=seed)
         rows.append(
             {
-                "representation": name,
-                "head": kind,
-                "value": gap.value,
-                "ci_low": gap.low,
-                "ci_high": gap.high,
-                "p_value": test.p_value if test else np.nan,
-                "n": gap.n,
-                "n_donors": len(folds) if test else 0,
+                "representation": name, "head": kind,
+                "value": gap.value, "ci_low": gap.low, "ci_high": gap.high,
+                "p_value": np.nan if donors is None else test.p_value,
+                "n": gap.n, "n_donors": 0 if donors is None else len(per_donor),
             }
-        )
+        )  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -432,6 +364,64 @@ def compare_datasets(
         )
     scores["difference"] = scores["a"] - scores["b"]
     return scores, paired_test(scores["a"], scores["b"], seed=seed)
+
+
+def between(
+    datasets: str | AnnData | Sequence[str | AnnData],
+    *,
+    label: str = "cell_type",
+    batch: str = "batch",
+    representations: Sequence[str] = ("lognorm", "hvg_pca", "rank"),
+    heads: Sequence[str] = ("logistic", "projection"),
+    min_cells: int = 20,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> cross_species.CrossSpeciesOutcome:
+    """Learn types in one experiment and name the cells of another, both ways.
+
+    Each pair is cut to the genes that both measure, by name, and to the types that both hold.
+
+    Parameters
+    ----------
+    datasets
+        Two datasets or more; one alone is divided into its batches.
+    label, batch
+        Columns of ``obs``.
+    representations, heads
+        Names.
+    min_cells
+        Smallest type, on both sides.
+    options
+        Options by representation or head.
+    n_boot, seed
+        Bootstrap resamples and seed.
+
+    Returns
+    -------
+    CrossSpeciesOutcome
+        With experiments in the place of species.
+
+    Raises
+    ------
+    InputError
+        When a pair shares no gene or fewer than two types, or one dataset has one batch.
+    """
+    cells = open_many(datasets)
+    if len(cells) == 1:
+        ((_, whole),) = cells.items()
+        of = column(whole, batch).astype(str).to_numpy()
+        cells = {name: whole[of == name].copy() for name in np.unique(of)}
+
+    def same_names(one: str, other: str) -> pd.DataFrame:
+        here, _ = match_genes(cells[one].var_names, cells[other].var_names)
+        return pd.DataFrame(dict.fromkeys(("source", "target"), cells[one].var_names[here]))
+
+    found = cross_species.run(
+        cells, same_names, label=label, representations=representations, heads=heads,
+        types=("shared",), min_cells=min_cells, options=options, n_boot=n_boot, seed=seed,
+    )  # fmt: skip
+    return replace(found, results=found.results.assign(task=_TASK))
 
 
 def split_effect(
@@ -487,45 +477,34 @@ def split_effect(
         found["donors"] = {key[1:]: p for key, p in held_out.predictions.items() if key[0] == name}
     for split in set(ways) - set(found):
         found[split] = grid(
-            adata,
-            label,
-            representations=representations,
-            heads=heads,
-            splits=ways[split],
-            options=options,
-            seed=seed,
-        )
+            adata, label, representations=representations, heads=heads, splits=ways[split],
+            options=options, seed=seed,
+        )  # fmt: skip
     rows = []
     for pair in found["cells"]:
         if pair not in found["donors"]:
             raise InputError(f"held_out has no predictions of {pair}; run it, or leave it out.")
         aligned = {s: _in_order(found[s][pair]) for s in ways}
         fields: dict[str, Any] = {
-            "task": _TASK,
-            "dataset": name,
-            "representation": pair[0],
-            "head": pair[1],
+            "task": _TASK, "dataset": name, "representation": pair[0], "head": pair[1],
             "seed": seed,
-        }
-        for split, predicted in aligned.items():
-            interval = macro_f1_interval(y, predicted, groups=donors, n_boot=n_boot, seed=seed)
-            rows.append(
-                result(
-                    metric="macro_f1",
-                    value=interval,
-                    protocol="as_published" if split == "cells" else "corrected",
-                    split=f"{len(by_donor)} folds of {split}",
-                    note="split alone differs: same classes, heads and number of folds",
-                    **fields,
-                )
+        }  # fmt: skip
+        draws: dict[str, Any] = {"groups": donors, "n_boot": n_boot, "seed": seed}
+        rows += [
+            result(
+                metric="macro_f1",
+                value=macro_f1_interval(y, predicted, **draws),
+                protocol="as_published" if split == "cells" else "corrected",
+                split=f"{len(by_donor)} folds of {split}",
+                note="split alone differs: same classes, heads and number of folds",
+                **fields,
             )
-        gap = macro_f1_difference(
-            y, aligned["cells"], aligned["donors"], groups=donors, n_boot=n_boot, seed=seed
-        )
+            for split, predicted in aligned.items()
+        ]
         rows.append(
             result(
                 metric="macro_f1_difference",
-                value=gap,
+                value=macro_f1_difference(y, aligned["cells"], aligned["donors"], **draws),
                 protocol="corrected",
                 split="folds of cells less donors held out",
                 note="how much a split by cells adds to the score",
@@ -537,9 +516,7 @@ def split_effect(
 
 def _in_order(p: Predictions) -> NDArray[Any]:
     """Predictions of disjoint folds, in the order of the cells."""
-    ordered = np.empty(p.cell.size, dtype=object)
-    ordered[p.cell] = p.y_pred
-    return ordered.astype(str)
+    return p.y_pred[np.argsort(p.cell)].astype(str)
 
 
 def threshold_curve(
@@ -575,46 +552,19 @@ def threshold_curve(
     DataFrame
         Results rows with the columns ``min_cells``, ``n_classes`` and ``left_out`` (cells) added.
     """
-    ((name, cells),) = open_many(dataset).items()
+    ((_, cells),) = open_many(dataset).items()
     tables = []
-    for threshold in sorted(thresholds):
-        adata, dropped = keep_classes(cells, label, min_cells=threshold)
-        donors = column(adata, donor).astype(str).to_numpy()
-        n_classes = column(adata, label).nunique()
-        rows = []
-        for pair in pairs:
-            p = grid(
-                adata,
-                label,
-                representations=pair[:1],
-                heads=pair[1:],
-                options=options,
-                splits=leave_one_donor_out(donors),
-                seed=seed,
-            )[pair]
-            interval = macro_f1_interval(
-                p.y_true, p.y_pred, groups=donors[p.cell], n_boot=n_boot, seed=seed
-            )
-            rows.append(
-                result(
-                    task=_TASK,
-                    dataset=name,
-                    protocol="corrected",
-                    representation=pair[0],
-                    head=pair[1],
-                    split="one donor held out",
-                    metric="macro_f1",
-                    value=interval,
-                    seed=seed,
-                    note=f"classes with {threshold} cells or more: {n_classes}; "
-                    f"{int(dropped['n_cells'].sum())} cells left out",
-                )
-            )
-        tables.append(
-            results_table(rows).assign(
-                min_cells=threshold, n_classes=n_classes, left_out=int(dropped["n_cells"].sum())
-            )
-        )
+    for threshold, (name, kind) in product(sorted(thresholds), pairs):
+        found = run(
+            cells, label=label, donor=donor, representations=[name], heads=[kind],
+            controls=False, min_cells=threshold, options=options, n_boot=n_boot, seed=seed,
+        )  # fmt: skip
+        counts = {
+            "min_cells": threshold,
+            "n_classes": found.per_class["class"].nunique(),
+            "left_out": int(found.left_out["n_cells"].sum()),
+        }
+        tables.append(found.results[found.results["metric"] == "macro_f1"].assign(**counts))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -714,31 +664,18 @@ def nested_choice(
             {"held_out": outer.name, "n_genes": k, "n_components": c, "macro_f1": score}
             for (k, c), score in scores.items()
         ]
-        chosen.append(
-            {
-                "held_out": outer.name,
-                "n_genes": best[0],
-                "n_components": best[1],
-                "inner_macro_f1": scores[best],
-            }
-        )
+        picked = dict(zip(("n_genes", "n_components"), best, strict=True))
+        chosen.append({"held_out": outer.name, **picked, "inner_macro_f1": scores[best]})
         ((_, guess),) = _by_components(values, y, outer.train, outer.test, best[0], [best[1]], seed)
         predicted[outer.test] = guess
     interval = macro_f1_interval(y, predicted.astype(str), groups=donors, n_boot=n_boot, seed=seed)
     picks = ", ".join(f"{r['held_out']}: {r['n_genes']}/{r['n_components']}" for r in chosen)
     row = result(
-        task=_TASK,
-        dataset=name,
-        protocol="corrected",
-        representation=representation,
-        head="logistic",
-        split="one donor held out",
-        metric="macro_f1",
-        value=interval,
-        seed=seed,
+        task=_TASK, dataset=name, protocol="corrected", representation=representation,
+        head="logistic", split="one donor held out", metric="macro_f1", value=interval, seed=seed,
         note=f"genes/components chosen inside the training donors ({picks}); "
         f"{int(dropped['n_cells'].sum())} cells of {len(dropped)} classes left out",
-    )
+    )  # fmt: skip
     return NestedChoice(results_table([row]), pd.DataFrame(chosen), pd.DataFrame(inner_rows))
 
 
@@ -793,8 +730,6 @@ def gene_weights(
     DataFrame
         Columns ``class``, ``gene`` (symbol), ``contribution`` (dimensionless), ``place`` (from 1).
     """
-    from sclin.projection import CentroidProjection
-
     ((_, cells),) = open_many(dataset).items()
     adata, _ = keep_classes(cells, label, min_cells=min_cells)
     y = column(adata, label).astype(str).to_numpy()

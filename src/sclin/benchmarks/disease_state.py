@@ -23,17 +23,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sclin.benchmarks._cells import donor_values, keep_classes, open_cells, splits_for
-from sclin.errors import InputError
-from sclin.evaluation import (
-    Interval,
-    Split,
-    classification_metrics,
-    macro_f1_interval,
-    result,
-    results_table,
-    split_cells,
+from sclin.benchmarks._cells import (
+    donor_values,
+    fold_rows,
+    is_published,
+    keep_classes,
+    open_cells,
+    pooled_rows,
+    splits_for,
 )
+from sclin.errors import InputError
+from sclin.evaluation import Split, macro_f1_interval, result, results_table
 from sclin.linear import AnovaSelector, ImplicitPCA
 from sclin.normalization import rank_normalize
 from sclin.representations import Predictions, column, grid, log_normalize
@@ -353,9 +353,7 @@ def run(
     ----------
     Souza and Mehta, arXiv 2602.16696, 2026.
     """
-    if protocol not in ("corrected", "as_published"):
-        raise InputError(f"protocol is {protocol!r}; give 'corrected' or 'as_published'.")
-    published = protocol == "as_published"
+    published = is_published(protocol)
     name, cells = open_cells(dataset)
     adata, left_out = keep_classes(cells, label, min_cells=min_cells)
     left_out = left_out.assign(n_genes=0)
@@ -367,16 +365,9 @@ def run(
             adata = adata[:, host].copy()
     y = column(adata, label).astype(str).to_numpy()
     donors = None if published else donor_values(adata, donor)
-    if published:
-        splits, split_name = (
-            split_cells(y, n_splits=n_splits, seed=seed),
-            f"{n_splits} folds of cells",
-        )
-    else:
-        splits, split_name = splits_for(y, donors, n_splits=n_splits, seed=seed)
-    features = clusterwise
-    if features is None:
-        features = ("stored", "rank") if published else ("rank",)
+    splits, split_name = splits_for(y, donors, n_splits=n_splits, seed=seed)
+    if clusterwise is None:
+        clusterwise = ("stored", "rank") if published else ("rank",)
     note = (
         f"{int(left_out['n_cells'].sum())} cells and {int(left_out['n_genes'].sum())} foreign "
         "genes left out"
@@ -391,7 +382,7 @@ def run(
     predictions: dict[tuple[str, str], Predictions] = {}
     rows: list[dict[str, Any]] = []
     logs: list[pd.DataFrame] = []
-    for kind in features:
+    for kind in clusterwise:
         p, has_model, log = _clusterwise(
             adata, y, splits, kind, n_genes=n_genes, n_components=n_components,
             n_neighbors=n_neighbors, resolution=resolution, seed=seed,
@@ -403,28 +394,26 @@ def run(
         about = f"{note}; {without} of {has_model.size} cells in clusters without a model"
         here = fields | {"representation": represented, "head": "clusterwise"}
         if published:
-            rows += _fold_rows(p, has_model, here, f"{about} left out of the score, as published")
-            rows += _fold_rows(p, None, here, f"{about} get the majority of their cluster")
+            scores = ("macro_f1", "weighted_f1")
+            lost = here | {"note": f"{about} left out of the score, as published"}
+            all_named = here | {"note": f"{about} get the majority of their cluster"}
+            rows += fold_rows(p, lost, scores, keep=has_model) + fold_rows(p, all_named, scores)
         else:
-            groups = None if donors is None else donors[p.cell]
-            rows += _pooled_rows(p, groups, here, f"{about} get its majority", n_boot, seed)
+            here["note"] = f"{about} get its majority"
+            rows += pooled_rows(p, donors, here, n_boot=n_boot, seed=seed)
     if not published:
         common: dict[str, Any] = {"splits": splits, "options": options, "seed": seed}
         found = grid(adata, label, representations=representations, heads=heads, **common)
-        found |= grid(
-            adata, label, representations=("library_size",), heads=("logistic",), **common
-        )
-        null = grid(
-            adata, label, representations=representations[:1], heads=heads[:1],
-            shuffle_labels=True, **common,
-        )  # fmt: skip
+        alone = ("library_size",)
+        found |= grid(adata, label, representations=alone, heads=("logistic",), **common)
+        common |= {"representations": representations[:1], "heads": heads[:1]}
+        null = grid(adata, label, shuffle_labels=True, **common)
         found |= {(f"{r} (shuffled labels)", h): p for (r, h), p in null.items()}
         for (represented, head), p in found.items():
             predictions[represented, head] = p
-            groups = None if donors is None else donors[p.cell]
-            here = fields | {"representation": represented, "head": head}
             text = note + ("; training labels shuffled" if "shuffled" in represented else "")
-            rows += _pooled_rows(p, groups, here, text, n_boot, seed)
+            here = fields | {"representation": represented, "head": head, "note": text}
+            rows += pooled_rows(p, donors, here, n_boot=n_boot, seed=seed)
     return DiseaseStateOutcome(
         results=results_table(rows),
         predictions=predictions,
@@ -493,47 +482,6 @@ def _clusterwise(
         np.concatenate(scored),
         pd.DataFrame(logs),
     )
-
-
-def _fold_rows(
-    p: Predictions, keep: NDArray[np.bool_] | None, fields: Mapping[str, Any], note: str
-) -> list[dict[str, Any]]:
-    """Mean and sd over folds, as the reference code reports them."""
-    used = np.ones(p.y_true.size, dtype=bool) if keep is None else keep
-    folds = [
-        classification_metrics(p.y_true[m], p.y_pred[m])
-        for m in ((p.split == s) & used for s in dict.fromkeys(p.split))
-        if m.any()
-    ]
-    rows = []
-    for metric in ("macro_f1", "weighted_f1"):
-        values = np.array([fold[metric] for fold in folds])
-        # Every cluster may lack a model in every fold; then there is no published score.
-        mean = float(values.mean()) if values.size else float("nan")
-        sd = float(values.std(ddof=1)) if values.size > 1 else float("nan")
-        spread = Interval(mean, mean - sd, mean + sd, len(folds))
-        text = f"{note}; ends are the mean less and plus one sd over folds"
-        rows.append(result(metric=metric, value=spread, note=text, **fields))
-    return rows
-
-
-def _pooled_rows(
-    p: Predictions,
-    groups: NDArray[Any] | None,
-    fields: Mapping[str, Any],
-    note: str,
-    n_boot: int,
-    seed: int,
-) -> list[dict[str, Any]]:
-    interval = macro_f1_interval(p.y_true, p.y_pred, groups=groups, n_boot=n_boot, seed=seed)
-    scores = classification_metrics(p.y_true, p.y_pred)
-    return [
-        result(metric="macro_f1", value=interval, note=note, **fields),
-        *(
-            result(metric=m, value=scores[m], n=p.y_true.size, note=note, **fields)
-            for m in ("accuracy", "balanced_accuracy")
-        ),
-    ]
 
 
 def single_genes(
@@ -619,16 +567,9 @@ def single_genes(
         )
         rows.append(
             result(
-                task=_TASK,
-                dataset=name,
-                protocol="corrected",
-                representation="lognorm",
-                head="logistic",
-                split=split_name,
-                metric="macro_f1",
-                value=interval,
-                seed=seed,
+                task=_TASK, dataset=name, protocol="corrected", representation="lognorm",
+                head="logistic", split=split_name, metric="macro_f1", value=interval, seed=seed,
                 note=f"one gene alone: {', '.join(dict.fromkeys(used[key]))}",
             )
-        )
+        )  # fmt: skip
     return results_table(rows).assign(gene=list(predicted))
