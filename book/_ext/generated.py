@@ -200,7 +200,7 @@ def _sources(root: Path) -> list[tuple[str, str]]:
 def datasets(root: Path) -> str:
     """Describe every dataset of the catalogue."""
     text = re.sub(r"^\*\*(Tier \w+)\*\*$", r"## \1", _page("datasets_page"), flags=re.M)
-    return re.sub(r"^\*\*(Networks.*?)\*\*", r"## \1\n\n", text, flags=re.M)
+    return re.sub(r"^\*\*(Networks.*?)\*\*$", r"## \1", text, flags=re.M)
 
 
 def models(root: Path) -> str:
@@ -409,6 +409,20 @@ Without the repository, take the
 ::::
 """
 PARAMETER = re.compile(r"^(\w+)\s*:\s*([\w\[\], |]+?)\s*=\s*(.+?)(?:\s+#\s*(.*))?$", re.M)
+
+
+def join_prints(notebook: dict) -> None:
+    """Make one output of lines that a cell printed one after the other."""
+    for cell in notebook["cells"]:
+        outputs: list[dict] = []
+        for output in cell.get("outputs", []):
+            last = outputs[-1] if outputs else {}
+            if output.get("name") and output.get("name") == last.get("name"):
+                outputs[-1] = {**last, "text": "".join(last["text"]) + "".join(output["text"])}
+            else:
+                outputs.append(output)
+        if "outputs" in cell:
+            cell["outputs"] = outputs
 
 
 def part_figures(notebook: dict) -> None:

@@ -60,6 +60,7 @@ def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
     root = Path(app.srcdir)
     if docname.startswith("book/chapters/"):
         notebook = json.loads(source[0])
+        generated.join_prints(notebook)
         generated.part_figures(notebook)
         generated.tidy_tables(notebook)
         generated.add_facts(root, docname.rsplit("/", 1)[1], notebook)

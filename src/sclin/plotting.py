@@ -195,11 +195,13 @@ def matrix(
     for side in ax.spines.values():
         side.set_visible(False)
     if fmt is not None:
+        inches = ax.get_position().width * ax.get_figure(root=True).get_figwidth()
+        size = min(9.0, 22 * inches / data.shape[1])
         for (i, j), number in np.ndenumerate(data):
             if np.isfinite(number):
                 dark = float(image.norm(float(number))) > 0.55  # type: ignore[arg-type]
                 shade = "white" if dark else PALETTE["ink"]
-                ax.text(j, i, format(number, fmt), ha="center", va="center", color=shade, size=9)
+                ax.text(j, i, format(number, fmt), ha="center", va="center", color=shade, size=size)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     bar = ax.figure.colorbar(image, ax=ax, shrink=0.8)

@@ -373,6 +373,7 @@ def tidy_table(markup: str) -> str:
         elif blank and len(head) == 1 and counted == [[str(k)] for k in range(len(body))]:
             for row in (*head, *body):
                 row.select("th")[0].decompose()
+        table["class"] = "dataframe"
         columns = list(zip(*(row.select("td") for row in body), strict=False))
         for th, column in zip(head[-1].select("th")[-len(columns) :], columns, strict=False):
             for cell in column:

@@ -154,3 +154,10 @@ def test_pages_follow_the_profile_that_was_built(root: Path) -> None:
     assert generated.findings(root) == ""
     (root / "results" / "offline").rename(root / "results" / "public")
     assert "**0.11**" in generated.findings(root)
+
+
+def test_prints_of_a_cell_stand_in_one_box() -> None:
+    lines = [{"output_type": "stream", "name": "stdout", "text": text} for text in ("a\n", "b\n")]
+    notebook = {"cells": [{"cell_type": "code", "outputs": lines}, {"cell_type": "markdown"}]}
+    generated.join_prints(notebook)
+    assert [output["text"] for output in notebook["cells"][0]["outputs"]] == ["a\nb\n"]

@@ -110,7 +110,8 @@ def datasets_page() -> str:
         ]
         parts += [f"**Tier {tier}**", _table(head, rows)]
         parts += [_details(entry, found.wheels) for entry in entries]
-    parts.append("**Networks, gene tables and dictionaries** (`sclin.datasets.resource(name)`)")
+    parts.append("**Networks, gene tables and dictionaries**")
+    parts.append("`sclin.datasets.resource(name)` returns them.")
     others = found.resources.values()
     rows = [[f"`{entry.name}`", entry.title, entry.tier, entry.licence] for entry in others]
     parts.append(_table(["Name", "What", "Tier", "Licence"], rows))
