@@ -48,7 +48,7 @@ def test_unknown_stage_depth_protocol(cells):
         structure.match_depth({"a": cells}, depth=10_000_000)
     with pytest.raises(InputError, match="as_published"):
         structure.lineage(cells, ["cell"], protocol="best")
-    with pytest.raises(InputError, match="order is"):
+    with pytest.raises(InputError, match="order='rank_only'"):
         structure.class_averages(cells, order="rank_only")
     with pytest.raises(InputError, match="no column 'celltype'"):
         structure.class_averages(cells, "celltype")

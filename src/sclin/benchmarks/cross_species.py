@@ -21,7 +21,7 @@ from scipy import sparse
 from sklearn.model_selection import train_test_split
 
 from sclin import published
-from sclin.benchmarks._cells import open_cells
+from sclin.benchmarks._cells import dataset_name, is_published, open_cells
 from sclin.errors import InputError, nearest
 from sclin.evaluation import (
     Interval,
@@ -431,15 +431,14 @@ def run(
     ----------
     Souza and Mehta, arXiv 2602.16696, 2026.
     """
-    if protocol not in ("corrected", "as_published"):
-        raise InputError(f"protocol is {protocol!r}; give 'corrected' or 'as_published'.")
+    published_protocol = is_published(protocol)
     if len(adatas) < 2:
         raise InputError(f"Transfer needs two species or more; got {list(adatas)}.")
     unknown = set(types) - set(METRIC)
     if unknown:
         raise InputError(f"types holds {sorted(unknown)}; give 'shared', 'all' or both.")
     found: list[tuple[str, str, str, str, str, Predictions, dict[str, Any]]] = []
-    if protocol == "as_published":
+    if published_protocol:
         for source, target, p, about in _as_published(adatas, orthologs, label, seed):
             found.append((source, target, "all", "rank", "projection", p, about))
     else:
@@ -458,14 +457,9 @@ def run(
                     )
                     about = {"n_genes": a.n_vars, "pairs_lost": lost, "left_out": gone}
                     predictions = transfer(
-                        train,
-                        test,
-                        label=label,
-                        representations=representations,
-                        heads=heads,
-                        options=options,
-                        seed=seed,
-                    )
+                        train, test, label=label, representations=representations, heads=heads,
+                        options=options, seed=seed,
+                    )  # fmt: skip
                     found += [
                         (source, target, which, r, h, replace(p, cell=rows_of), about)
                         for (r, h), p in predictions.items()
@@ -478,39 +472,24 @@ def run(
             groups = cells.obs[donor].astype(str).to_numpy()[p.cell]
         interval = macro_f1_interval(p.y_true, p.y_pred, groups=groups, n_boot=n_boot, seed=seed)
         accuracy = float(np.mean(p.y_true == p.y_pred))
-        note = (
-            f"{about['n_genes']} genes, {about['pairs_lost']} ortholog pairs lost, "
-            f"{about['left_out']} cells left out"
-        )
+        unused = f"{about['pairs_lost']} ortholog pairs lost, " if about["pairs_lost"] else ""
+        note = f"{about['n_genes']} genes, {unused}{about['left_out']} cells left out"
         fields: dict[str, Any] = {
-            "task": _TASK,
-            "dataset": str(cells.uns.get("sclin", {}).get("dataset", target)),
-            "protocol": protocol,
-            "representation": name,
-            "head": kind,
-            "split": f"{source} to {target}",
-            "seed": seed,
-            "note": note,
-        }
+            "task": _TASK, "dataset": dataset_name(cells, target), "protocol": protocol,
+            "representation": name, "head": kind, "split": f"{source} to {target}",
+            "seed": seed, "note": note,
+        }  # fmt: skip
         rows.append(result(metric=METRIC[which], value=interval, **fields))
         suffix = "" if which == "shared" else "_all_types"
         rows.append(result(metric=f"accuracy{suffix}", value=accuracy, n=p.y_true.size, **fields))
         scores.append(
             {
-                "source": source,
-                "target": target,
-                "types": which,
-                "representation": name,
-                "head": kind,
-                "macro_f1": interval.value,
-                "ci_low": interval.low,
-                "ci_high": interval.high,
-                "accuracy": accuracy,
-                "n": p.y_true.size,
-                "n_types": np.unique(p.y_true).size,
-                **{k: about[k] for k in ("n_genes", "pairs_lost", "left_out")},
+                "source": source, "target": target, "types": which,
+                "representation": name, "head": kind, "macro_f1": interval.value,
+                "ci_low": interval.low, "ci_high": interval.high, "accuracy": accuracy,
+                "n": p.y_true.size, "n_types": np.unique(p.y_true).size, **about,
             }
-        )
+        )  # fmt: skip
         predictions_of[source, target, which, name, kind] = p
     outcome = CrossSpeciesOutcome(results_table(rows), pd.DataFrame(scores), predictions_of)
     means = _mean_rows(outcome, adatas, protocol, n_boot=n_boot, seed=seed)
@@ -560,25 +539,19 @@ def _mean_rows(
     seed: int,
 ) -> list[dict[str, Any]]:
     """Mean over transfers of every method; with the diagonal as well when as published."""
-    names = {str(a.uns.get("sclin", {}).get("dataset", s)) for s, a in adatas.items()}
+    names = {dataset_name(a, s) for s, a in adatas.items()}
     rows = []
     keys = ["representation", "head", "types"]
     for name, kind, which in outcome.scores[keys].drop_duplicates().itertuples(index=False):
         square = outcome.matrix(name, kind, types=which)
-        suffix = "" if which == "shared" else "_all_types"
         fields: dict[str, Any] = {
-            "task": _TASK,
-            "dataset": " + ".join(sorted(names)),
-            "protocol": protocol,
-            "representation": name,
-            "head": kind,
-            "seed": seed,
-        }
-        mean = off_diagonal_mean(square, n_boot=n_boot, seed=seed)
+            "task": _TASK, "dataset": " + ".join(sorted(names)), "protocol": protocol,
+            "representation": name, "head": kind, "seed": seed,
+            "metric": "mean_macro_f1" + ("" if which == "shared" else "_all_types"),
+        }  # fmt: skip
         rows.append(
             result(
-                metric=f"mean_macro_f1{suffix}",
-                value=mean,
+                value=off_diagonal_mean(square, n_boot=n_boot, seed=seed),
                 split="mean of transfers, diagonal out",
                 note=f"{len(square) * (len(square) - 1)} transfers; n = species",
                 **fields,
@@ -587,7 +560,6 @@ def _mean_rows(
         if protocol == "as_published":
             rows.append(
                 result(
-                    metric=f"mean_macro_f1{suffix}",
                     value=float(np.nanmean(square.to_numpy(dtype=float))),
                     n=len(square),
                     split="mean of the matrix, diagonal in",

@@ -18,12 +18,12 @@ import scipy.sparse as sp
 from anndata import AnnData
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components, shortest_path
-from scipy.sparse.linalg import eigsh
-from scipy.stats import rankdata
-from sklearn.decomposition import PCA
+from scipy.stats import pearsonr, spearmanr
+from sklearn.decomposition import PCA, KernelPCA
 from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import kneighbors_graph
 
+from sclin.benchmarks._cells import dataset_name, is_published
 from sclin.errors import InputError
 from sclin.evaluation import Interval, result, results_table
 from sclin.normalization import RankMatrix
@@ -107,20 +107,6 @@ def _points(X: Any, minimum: int) -> NDArray[np.floating]:
     return points
 
 
-def _pearson(a: NDArray, b: NDArray) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
-
-
-def _embed(distance: NDArray, n_components: int) -> NDArray[np.floating]:
-    """Classical scaling of a distance matrix, which is Isomap's last step."""
-    squared = -0.5 * distance**2
-    squared -= squared.mean(axis=0)
-    squared -= squared.mean(axis=1, keepdims=True)
-    values, vectors = eigsh(squared, k=n_components, which="LA", v0=np.ones(len(distance)))
-    return vectors * np.sqrt(np.clip(values, 0, None))
-
-
 def flatness(
     X: Any,
     *,
@@ -168,12 +154,8 @@ def flatness(
     rows = []
     for k in ks:
         graph = kneighbors_graph(points, k, mode="distance")
-        count, part = connected_components(graph, directed=False)
-        keep = (
-            np.flatnonzero(part == np.bincount(part).argmax())
-            if count > 1
-            else np.arange(len(points))
-        )
+        part = connected_components(graph, directed=False)[1]
+        keep = np.flatnonzero(part == np.bincount(part).argmax())
         euclid = euclid_all[np.ix_(keep, keep)]
         geodesic = shortest_path(graph[keep][:, keep], method="D", directed=False)
         upper = np.triu_indices(len(keep), 1)
@@ -185,17 +167,21 @@ def flatness(
             if n_boot
             else (np.nan, np.nan)
         )
-        embedded = pairwise_distances(_embed(geodesic, min(n_components, len(keep) - 2)))[upper]
+        # Isomap's last step: classical scaling of the geodesics.
+        scaling = KernelPCA(
+            min(n_components, len(keep) - 2), kernel="precomputed", random_state=seed
+        )
+        embedded = pairwise_distances(scaling.fit_transform(-0.5 * geodesic**2))[upper]
         rows.append(
             {
                 "k": int(k),
-                "pearson": _pearson(straight, along),
+                "pearson": pearsonr(straight, along).statistic,
                 "ci_low": low,
                 "ci_high": high,
-                "spearman": _pearson(rankdata(straight), rankdata(along)),
-                "pearson_square": _pearson(euclid.ravel(), geodesic.ravel()),
+                "spearman": spearmanr(straight, along).statistic,
+                "pearson_square": pearsonr(euclid.ravel(), geodesic.ravel()).statistic,
                 "stretch": float(np.median(along / np.maximum(straight, 1e-300))),
-                "residual_variance": 1 - _pearson(along, embedded) ** 2,
+                "residual_variance": 1 - pearsonr(along, embedded).statistic ** 2,
                 "share_connected": len(keep) / len(points),
                 "n": len(keep),
             }
@@ -420,9 +406,7 @@ def run(
     InputError
         If there are not more cells than neighbours.
     """
-    if protocol not in ("corrected", "as_published"):
-        raise InputError(f"protocol is {protocol!r}: give 'corrected' or 'as_published'.")
-    published = protocol == "as_published"
+    published = is_published(protocol)
     used = balanced_sample(column(adata, label), per_class=per_class, seed=seed)
     cells = adata[used].copy()
     of = "counts" if published else of
@@ -453,7 +437,7 @@ def run(
     ).rename_axis("estimator")
     fields = {
         "task": "manifold",
-        "dataset": dataset or str(adata.uns.get("sclin", {}).get("dataset", "unnamed")),
+        "dataset": dataset or dataset_name(adata),
         "protocol": protocol,
         "representation": of,
         "seed": seed,
@@ -481,24 +465,10 @@ def _rows(
             value = Interval(row["pearson"], row["ci_low"], row["ci_high"], row["n"])
             metric = "pearson_euclid_geodesic"
         rows.append(result(metric=metric, value=value, n=row["n"], note=note, **fields))
-        rows.append(
-            result(
-                metric="isomap_residual_variance",
-                value=row["residual_variance"],
-                n=row["n"],
-                higher_is_better=False,
-                note=note,
-                **fields,
-            )
-        )
+        left = {"value": row["residual_variance"], "n": row["n"], "higher_is_better": False}
+        rows.append(result(metric="isomap_residual_variance", note=note, **left, **fields))
     for cloud in dimensions:
         for estimator, value in dimensions[cloud].items():
-            rows.append(
-                result(
-                    metric=f"intrinsic_dimension_{estimator}",
-                    value=value,
-                    note=str(cloud),
-                    **fields,
-                )
-            )
+            metric = f"intrinsic_dimension_{estimator}"
+            rows.append(result(metric=metric, value=value, note=str(cloud), **fields))
     return rows

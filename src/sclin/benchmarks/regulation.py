@@ -8,7 +8,6 @@ with the tested genes as background.
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.stats import false_discovery_control, hypergeom, norm
 
+from sclin.benchmarks._cells import dataset_name, is_published
 from sclin.errors import DataError, InputError, nearest
 from sclin.evaluation import Interval, bootstrap, result, results_table
 from sclin.normalization import RankNormalizer
@@ -87,13 +87,18 @@ def _locate(adata: AnnData, tf: str) -> int:
         raise InputError(
             f"{len(found)} genes are called {tf!r}: sum them or give unique symbols first."
         )
-    if sp.csc_matrix(adata.X[:, found]).count_nonzero() == 0:
+    if not _column(adata.X, found[0]).any():
         raise InputError(f"{tf!r} has no count in any of {adata.n_obs} cells: choose another.")
     return int(found[0])
 
 
 def _symbols(adata: AnnData) -> NDArray[Any]:
     return np.asarray(adata.var.get("symbol", adata.var_names)).astype(str)
+
+
+def _column(X: Any, at: int) -> NDArray[Any]:
+    """One gene's values in all cells."""
+    return sp.csr_matrix(X[:, [at]]).toarray().ravel()
 
 
 def published_score(
@@ -142,8 +147,7 @@ def published_score(
     Z = RankNormalizer().fit_transform(sp.csr_matrix(adata.X))
     on = Z.sparse.copy()
     on.data = (on.data + np.repeat(Z.offset, np.diff(on.indptr)) > 0).astype(np.float32)
-    has_tf = np.asarray(adata.X[:, [at]].todense() if sp.issparse(adata.X) else adata.X[:, [at]])
-    has_tf = has_tf.ravel() > 0
+    has_tf = _column(adata.X, at) > 0
     score = Z[:, [at]].toarray().ravel() if scores is None else np.asarray(scores)
     rate = np.asarray(on.mean(axis=0)).ravel()
     names = _symbols(adata)
@@ -175,15 +179,8 @@ def published_score(
             )
             if n_significant > best:
                 best = n_significant
-                winner = pd.DataFrame(
-                    {
-                        "gene": names[kept],
-                        "pmi": pmi,
-                        "z": z,
-                        "p_value": p_value,
-                        "q_value": q_value,
-                    }
-                )[good]
+                columns = {"pmi": pmi, "z": z, "p_value": p_value, "q_value": q_value}
+                winner = pd.DataFrame({"gene": names[kept], **columns})[good]
     if winner is None:
         raise InputError(
             f"No setting for {tf!r} leaves {min_active} active cells and {min_genes} genes: "
@@ -221,7 +218,7 @@ def strata(
     X = sp.csr_matrix(adata.X)
     depth = np.asarray(X.sum(axis=1)).ravel()
     for at in exclude:
-        depth = depth - np.asarray(X[:, [at]].todense()).ravel()
+        depth = depth - _column(X, at)
     groups = (
         np.zeros(adata.n_obs, dtype=int)
         if donor is None
@@ -329,8 +326,7 @@ def association(
     """
     at = _locate(adata, tf)
     X = sp.csr_matrix(adata.X)
-    has = np.asarray(X[:, [at]].todense()).ravel() > 0
-    active = has if cells_with_tf is None else np.asarray(cells_with_tf, dtype=bool)
+    active = _column(X, at) > 0 if cells_with_tf is None else np.asarray(cells_with_tf, bool)
     if min(active.sum(), (~active).sum()) < min_cells:
         raise InputError(
             f"{tf!r} is seen in {active.sum()} of {len(active)} cells: {min_cells} with and "
@@ -491,32 +487,30 @@ def run(
     InputError
         If no factor can be tested.
     """
-    if protocol not in ("corrected", "as_published"):
-        raise InputError(f"protocol is {protocol!r}: give 'corrected' or 'as_published'.")
+    published = is_published(protocol)
     tables, rows, skipped = [], [], {}
     for tf in tfs:
         try:
-            if protocol == "corrected":
+            if published:
+                table, grid = published_score(adata, tf)
+                found = table.loc[table["q_value"] < alpha, "gene"]
+                background = pd.Series(_symbols(adata))
+            else:
                 table = association(
                     adata, tf, donor=donor, n_depth=n_depth, min_frequency=min_frequency
                 )
                 found = table.loc[(table["q_value"] < alpha) & (table["log_odds"] > 0), "gene"]
                 background = table["gene"]
-            else:
-                table, grid = published_score(adata, tf)
-                found = table.loc[table["q_value"] < alpha, "gene"]
-                background = pd.Series(_symbols(adata))
         except InputError as error:
             skipped[tf] = str(error)
             continue
-        at = _locate(adata, tf)
         row: dict[str, Any] = {
             "tf": tf,
-            "n_cells": int(sp.csc_matrix(adata.X[:, [at]]).count_nonzero()),
-            "n_tested": len(background) - (protocol != "corrected"),
+            "n_cells": int(np.count_nonzero(_column(adata.X, _locate(adata, tf)))),
+            "n_tested": len(background) - published,
             "n_found": len(found),
         }
-        if protocol == "as_published":
+        if published:
             best = grid.iloc[int(grid["n_significant"].to_numpy().argmax())]
             row |= {key: best[key] for key in ("quantile", "frequency", "share_with_tf")}
         if network is not None:
@@ -531,32 +525,22 @@ def run(
     for row in rows:
         fields: dict[str, Any] = {
             "task": "regulation",
-            "dataset": dataset or str(adata.uns.get("sclin", {}).get("dataset", "unnamed")),
+            "dataset": dataset or dataset_name(adata),
             "protocol": protocol,
-            "representation": "rank" if protocol == "as_published" else "counts",
+            "representation": "rank" if published else "counts",
             "seed": seed,
         }
         note = f"{row['tf']}: seen in {row['n_cells']} cells, {row['n_tested']} genes tested"
-        out.append(
-            result(
-                metric="n_genes_found", value=row["n_found"], n=row["n_cells"], note=note, **fields
-            )
-        )
+        size = {"value": row["n_found"], "n": row["n_cells"]}
+        out.append(result(metric="n_genes_found", note=note, **size, **fields))
         if network is not None and row["n_list"] > 0 and row["n_set"] > 0:
             note = (
                 f"{row['tf']}: {row['hits']} of {row['n_list']} genes among {row['n_set']} targets "
                 f"of {network_name or 'the network'}, {row['expected']:.1f} expected, "
                 f"p = {row['p_value']:.2g}"
             )
-            out.append(
-                result(
-                    metric="enrichment_fold",
-                    value=row["fold"],
-                    n=row["n_list"],
-                    note=note,
-                    **fields,
-                )
-            )
+            fold = {"value": row["fold"], "n": row["n_list"]}
+            out.append(result(metric="enrichment_fold", note=note, **fold, **fields))
     genes = pd.concat(tables, ignore_index=True)
     return RegulationOutcome(results_table(out), genes, factors, skipped)
 
@@ -620,11 +604,13 @@ def string_partners(
             f"STRING did not answer for {gene!r} at {url} ({error}). Check the network, or use "
             "datasets.resource('pathway_commons'), which needs none once fetched."
         ) from error
-    rows = list(csv.DictReader(io.StringIO(text), delimiter="\t"))
-    wanted = ("preferredName_A", "preferredName_B", "score", "escore")
-    if rows and not set(wanted) <= set(rows[0]):
-        raise DataError(f"STRING's answer for {gene!r} lacks the columns {wanted}: {text[:80]!r}.")
-    return pd.DataFrame(
-        [(r[wanted[0]], r[wanted[1]], float(r[wanted[2]]), float(r[wanted[3]])) for r in rows],
-        columns=["source", "target", "score", "experiments"],
-    )
+    wanted = {
+        "preferredName_A": "source", "preferredName_B": "target",
+        "score": "score", "escore": "experiments",
+    }  # fmt: skip
+    table = pd.read_csv(io.StringIO(text), sep="\t")
+    if not set(wanted) <= set(table):
+        raise DataError(
+            f"STRING's answer for {gene!r} lacks the columns {[*wanted]}: {text[:80]!r}."
+        )
+    return table[[*wanted]].rename(columns=wanted)

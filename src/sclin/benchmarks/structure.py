@@ -20,10 +20,12 @@ from anndata import AnnData
 from scipy.cluster.hierarchy import cophenet, linkage, to_tree
 from scipy.spatial.distance import squareform
 from scipy.stats import rankdata, spearmanr
+from sklearn.metrics import pairwise
 
+from sclin.benchmarks._cells import dataset_name, is_published
 from sclin.errors import InputError
 from sclin.evaluation import Interval, bootstrap, result, results_table
-from sclin.normalization import RankMatrix, rank_normalize
+from sclin.projection import CentroidProjection
 from sclin.representations import column, representation
 
 __all__ = [
@@ -38,8 +40,6 @@ __all__ = [
     "permutation_test",
     "tree_recovery",
 ]
-
-_PROTOCOLS = ("corrected", "as_published")
 
 
 class PermutationTest(NamedTuple):
@@ -73,11 +73,6 @@ class StructureOutcome:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-def _protocol(name: str) -> None:
-    if name not in _PROTOCOLS:
-        raise InputError(f"protocol is {name!r}: give one of {', '.join(_PROTOCOLS)}.")
-
-
 def class_averages(
     adata: AnnData,
     label: str = "cell_type",
@@ -102,38 +97,28 @@ def class_averages(
     Returns
     -------
     DataFrame
-        Classes by features.
+        Classes by features; ranks are scaled to unit length.
 
     Raises
     ------
     InputError
-        If the column is missing or the order is unknown.
+        If the column is missing, the order is unknown, or ranks are asked of one class only.
     """
-    if order not in ("average_then_rank", "rank_then_average"):
-        raise InputError(f"order is {order!r}: give 'average_then_rank' or 'rank_then_average'.")
     labels = column(adata, label)
     keep = labels.notna().to_numpy()
-    names, codes = np.unique(labels[keep].astype(str), return_inverse=True)
+    y = labels[keep].astype(str).to_numpy()
+    if of == "rank":
+        basis = CentroidProjection(order=order).fit(sp.csr_matrix(adata.X)[keep], y)
+        return pd.DataFrame(basis.basis_.T, index=basis.classes_, columns=adata.var_names)
+    names, codes = np.unique(y, return_inverse=True)
     share = sp.csr_matrix(
         (1.0 / np.bincount(codes)[codes], (codes, np.flatnonzero(keep))),
         shape=(len(names), adata.n_obs),
     )
-    features: Any = adata.var_names
-    if of == "rank" and order == "average_then_rank":
-        X = sp.csr_matrix(adata.X).astype(np.float64)
-        depth = np.asarray(X.sum(axis=1)).ravel()
-        scale = np.divide(1.0, depth, out=np.zeros_like(depth), where=depth > 0)
-        means = (share @ sp.diags(scale) @ X).toarray()
-        values = rank_normalize(means).toarray()
-    else:
-        Z: Any = representation(of).fit(adata).transform(adata)
-        if isinstance(Z, RankMatrix):
-            values = Z.T_dot(np.asarray(share.T.todense())).T
-        else:
-            values = share @ Z
-            values = values.toarray() if sp.issparse(values) else np.asarray(values)
-        if values.shape[1] != adata.n_vars:
-            features = [f"feature{i}" for i in range(values.shape[1])]
+    values = share @ representation(of).fit(adata).transform(adata)
+    values = values.toarray() if sp.issparse(values) else np.asarray(values)
+    same = values.shape[1] == adata.n_vars
+    features = adata.var_names if same else [f"feature{i}" for i in range(values.shape[1])]
     return pd.DataFrame(values, index=names, columns=features)
 
 
@@ -151,13 +136,7 @@ def cosine_similarity(a: pd.DataFrame, b: pd.DataFrame | None = None) -> pd.Data
         Rows of ``a`` by rows of ``b``.
     """
     other = a if b is None else b
-
-    def unit(frame: pd.DataFrame) -> np.ndarray:
-        values = frame.to_numpy(dtype=float)
-        norm = np.linalg.norm(values, axis=1, keepdims=True)
-        return np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
-
-    return pd.DataFrame(unit(a) @ unit(other).T, index=a.index, columns=other.index)
+    return pd.DataFrame(pairwise.cosine_similarity(a, other), index=a.index, columns=other.index)
 
 
 def _orders(n: int, n_permutations: int, seed: int) -> np.ndarray:
@@ -327,7 +306,7 @@ def lineage(
     InputError
         If a stage has no cells.
     """
-    _protocol(protocol)
+    published = is_published(protocol)
     labels = column(adata, label).astype(str).to_numpy()
     if missing := [stage for stage in stages if stage not in labels]:
         raise InputError(
@@ -336,7 +315,7 @@ def lineage(
         )
     cells = adata[np.isin(labels, list(stages))]
     dropped, depth = 0, None
-    if protocol == "corrected":
+    if not published:
         matched, depth, dropped = match_depth({"cells": cells}, seed=seed)
         cells = matched["cells"]
     steps = np.abs(np.subtract.outer(np.arange(len(stages)), np.arange(len(stages)))).astype(float)
@@ -371,7 +350,7 @@ def lineage(
     rows_out = [
         result(
             task="structure",
-            dataset=dataset or _name(adata),
+            dataset=dataset or dataset_name(adata),
             protocol=protocol,
             representation=of,
             metric="spearman_steps_vs_cosine",
@@ -382,10 +361,6 @@ def lineage(
         )
     ]
     return StructureOutcome(results_table(rows_out), cosine, points, {"test": test})
-
-
-def _name(adata: AnnData) -> str:
-    return str(adata.uns.get("sclin", {}).get("dataset", "unnamed"))
 
 
 def align_species(
@@ -500,8 +475,7 @@ def divergence(
     InputError
         If orthologs or times are missing, or no class is shared by all species.
     """
-    _protocol(protocol)
-    published = protocol == "as_published"
+    published = is_published(protocol)
     adatas = dict(data.adatas) if hasattr(data, "adatas") else dict(data)
     if hasattr(data, "divergence_myr"):
         myr = data.divergence_myr.loc[reference].to_dict()
@@ -558,7 +532,7 @@ def divergence(
     n_genes = aligned[reference].n_vars
     common: dict[str, Any] = {
         "task": "structure",
-        "dataset": dataset or _name(adatas[reference]),
+        "dataset": dataset or dataset_name(adatas[reference]),
         "protocol": protocol,
         "representation": of,
         "higher_is_better": False,
