@@ -4,7 +4,6 @@ import pytest
 
 from sclin.benchmarks import ablation, cell_types
 from sclin.datasets import simulate
-from sclin.errors import InputError
 from sclin.evaluation import COLUMNS
 
 SMALL = {"logistic": {"n_genes": 100, "n_components": 8}}
@@ -167,28 +166,16 @@ def test_genes_of_a_type_are_higher_in_it(cells):
         assert shares[y == row[1], gene].mean() > shares[y != row[1], gene].mean()
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"label": "celltype"}, "no column 'celltype'"),
-        ({"protocol": "published"}, "as_published"),
-        ({"min_cells": 10_000}, "lower min_cells"),
-        ({"donor": "donors"}, "Did you mean 'donor'"),
-    ],
-)
-def test_bad_input_names_the_remedy(cells, options, words):
-    with pytest.raises(InputError, match=words):
-        cell_types.run(cells, **options)
-
-
-def test_one_donor_and_repeated_genes_are_errors(cells):
-    alone = cells.copy()
-    alone.obs["donor"] = "d1"
-    with pytest.raises(InputError, match="one value only"):
-        cell_types.run(alone)
-    twice = cells.copy()
-    twice.var_names = ["same", "same", *twice.var_names[2:]]
-    with pytest.raises(InputError, match="more than once"):
-        cell_types.run(twice)
-    with pytest.raises(InputError, match="three donors"):
-        cell_types.nested_choice(cells[cells.obs["donor"].isin(["donor1", "donor2"])].copy())
+def test_experiments_name_each_other_on_common_genes_and_types(cells):
+    options = {"representations": ["rank"], "heads": ["projection"], "min_cells": 5, "n_boot": 5}
+    one, other = (cells[cells.obs["batch"] == b].copy() for b in ("batch1", "batch2"))
+    divided = cell_types.between(cells, **options).scores
+    assert divided[["source", "target"]].to_numpy().tolist() == [
+        ["batch1", "batch2"], ["batch2", "batch1"],
+    ]  # fmt: skip
+    other = other[:, ::-1][:, :140].copy()  # in another order, and ten genes fewer
+    other = other[(other.obs["cell_type"] != "type1").to_numpy()].copy()
+    found = cell_types.between([one, other], **options)
+    assert (found.scores["n_genes"] == 140).all() and (found.scores["n_types"] == 2).all()
+    assert found.scores["left_out"].eq((one.obs["cell_type"] == "type1").sum()).all()
+    assert set(found.results["task"]) == {"cell_types"} and found.scores["macro_f1"].min() > 0.8

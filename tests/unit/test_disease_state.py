@@ -2,53 +2,10 @@ import numpy as np
 import pytest
 
 from sclin.benchmarks import disease_state
-from sclin.benchmarks.disease_state import ClusterwiseClassifier
 from sclin.datasets import simulate
 from sclin.errors import InputError
 
 FAST = {"n_components": 8, "n_boot": 20}
-
-
-def blobs(seed=0, n=60):
-    """Three far groups: two with both classes (told apart by one axis), one with a single class."""
-    rng = np.random.default_rng(seed)
-    centres = np.repeat(np.eye(3) * 30, n, axis=0)
-    X = rng.normal(size=(3 * n, 3)) + centres
-    y = np.where(X[:, 2] > centres[:, 2], "sick", "well")
-    y[2 * n :] = "well"
-    return X, y
-
-
-def test_a_cluster_with_one_class_predicts_it_and_is_counted():
-    X, y = blobs()
-    model = ClusterwiseClassifier(resolution=0.05).fit(X, y)
-    third = X[120:]
-    assert (model.predict(third) == "well").all()
-    assert not model.has_model(third).any()
-    assert model.n_without_model_ == 60
-    assert model.has_model(X[:120]).all()
-    assert (model.predict(X[:120]) == y[:120]).mean() > 0.95
-
-
-def test_disconnected_graph_is_reported():
-    X, y = blobs()
-    model = ClusterwiseClassifier(n_neighbors=5, resolution=0.05).fit(X, y)
-    assert model.largest_component_ == pytest.approx(1 / 3, abs=0.01)
-
-
-def test_too_few_cells_in_a_cluster_give_its_majority():
-    X, y = blobs()
-    model = ClusterwiseClassifier(resolution=0.05, min_cells=1000).fit(X, y)
-    assert not model.models_ and model.n_without_model_ == len(y)
-    for rows in (slice(0, 60), slice(60, 120), slice(120, 180)):
-        assert len(set(model.predict(X[rows]))) == 1
-
-
-def test_fewer_cells_than_neighbours_and_one_class_are_errors():
-    with pytest.raises(InputError, match="set n_neighbors to 9"):
-        ClusterwiseClassifier().fit(np.eye(10), ["a", "b"] * 5)
-    with pytest.raises(InputError, match="one class only"):
-        ClusterwiseClassifier().fit(np.random.default_rng(0).normal(size=(30, 2)), ["a"] * 30)
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +57,3 @@ def test_a_single_gene_can_be_named_and_a_missing_one_is_an_error(leaking):
         disease_state.single_genes(leaking, genes=["NOPE"])
     chosen = disease_state.single_genes(leaking, n_top=2, n_boot=10)
     assert chosen["gene"].tolist() == ["place 1", "place 2"]
-
-
-def test_unknown_protocol_and_features_are_errors(leaking):
-    with pytest.raises(InputError, match="protocol"):
-        disease_state.run(leaking, protocol="right")
-    with pytest.raises(InputError, match="clusterwise"):
-        disease_state.run(leaking, clusterwise=["raw"])

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, permutations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ __all__ = [
     "load_species",
     "off_diagonal_mean",
     "published_averages",
+    "read_orthologs",
     "run",
     "seed_spread",
     "transfer",
@@ -80,6 +82,45 @@ def load_species(specs: Sequence[str]) -> dict[str, AnnData]:
             )
         cells[name] = open_cells(dataset.strip())[1]
     return cells
+
+
+def read_orthologs(folder: str | Path) -> Callable[[str, str], pd.DataFrame]:
+    """Ortholog tables of your own, one file a pair of species.
+
+    Parameters
+    ----------
+    folder
+        Holds ``human_mouse.csv`` and the like: columns ``source`` (genes of the first species),
+        ``target`` and ``kind``; Ensembl's ``ortholog_one2one`` is read as ``one2one``.
+        A file serves both directions.
+
+    Returns
+    -------
+    callable
+        Function of two species that returns their table, for `run`.
+
+    Raises
+    ------
+    InputError
+        By the function, when there is no file of the two species.
+    """
+
+    def pairs(source: str, target: str) -> pd.DataFrame:
+        there, back = (Path(folder) / f"{a}_{b}.csv" for a, b in permutations((source, target)))
+        if not there.exists() and not back.exists():
+            raise InputError(
+                f"There is no ortholog table for {source} to {target}: neither {there.name} nor "
+                f"{back.name} lies in {str(folder)!r}. Export it from Ensembl BioMart, with the "
+                "columns source, target and kind."
+            )
+        table = pd.read_csv(there if there.exists() else back, dtype=str)
+        if not there.exists():
+            table = table.rename(columns={"source": "target", "target": "source"})
+        if "kind" in table:
+            table["kind"] = table["kind"].str.removeprefix("ortholog_")
+        return table
+
+    return pairs
 
 
 def _pairs_of(orthologs: Any, source: str, target: str, kind: str | None) -> pd.DataFrame:
