@@ -351,7 +351,7 @@ def tidy_table(markup: str) -> str:
     str
         The same tables with numbers to the right under their heads (class ``num``), a dash for a
         missing number, the name of the index on the line of the column names, and without an
-        index that only counts the rows.
+        unnamed index of row numbers. Long column names may break after an underscore.
     """
     from bs4 import BeautifulSoup
 
@@ -370,10 +370,12 @@ def tidy_table(markup: str) -> str:
                 for th, name in zip(head[0].select("th"), names[: len(counted[0])], strict=False):
                     th.string = name
                 head.pop().decompose()
-        elif blank and len(head) == 1 and counted == [[str(k)] for k in range(len(body))]:
+        elif blank and len(head) == 1 and all(len(c) == 1 and c[0].isdigit() for c in counted):
             for row in (*head, *body):
                 row.select("th")[0].decompose()
         table["class"] = "dataframe"
+        for text in [th.string for row in head for th in row.select("th") if th.string]:
+            text.replace_with(text.replace("_", "_\u200b"))
         columns = list(zip(*(row.select("td") for row in body), strict=False))
         for th, column in zip(head[-1].select("th")[-len(columns) :], columns, strict=False):
             for cell in column:
