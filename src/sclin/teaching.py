@@ -374,8 +374,8 @@ def tidy_table(markup: str) -> str:
             for row in (*head, *body):
                 row.select("th")[0].decompose()
         table["class"] = "dataframe"
-        for text in [th.string for row in head for th in row.select("th") if th.string]:
-            text.replace_with(text.replace("_", "_\u200b"))
+        for th in (th for row in head for th in row.select("th") if th.string):
+            th.string = th.get_text().replace("_", "_\u200b")
         columns = list(zip(*(row.select("td") for row in body), strict=False))
         for th, column in zip(head[-1].select("th")[-len(columns) :], columns, strict=False):
             for cell in column:
