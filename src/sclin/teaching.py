@@ -506,7 +506,7 @@ def _one_line(png: str) -> str:
 KIT = ("Makefile", "pyproject.toml", "requirements.lock", "README.md", "LICENSE", "LICENSE-TEXT")
 HOWTO = """sclin, the book and all that a course needs
 
-book/index.html   the book; opens in any browser, without a network
+book/index.html   the book; opens in any browser, without a network (search shows no excerpts)
 slides/           one lecture for each part
 student/          the chapters without their solutions
 notebooks/, src/  the chapters as they are, and the package they use
@@ -514,9 +514,10 @@ data/             the packaged datasets
 
 To run the student notebooks, install once per machine (this needs a network), in this folder:
   make setup
+  .venv/bin/pip install jupyterlab     or use an editor of notebooks that you have
 Then, without a network:
   export SCLIN_DATA="$PWD/data"
-  .venv/bin/jupyter lab student        or any other editor of notebooks
+  .venv/bin/jupyter lab student
 
 Every dataset by name (`.venv/bin/sclin data show NAME` says from where):
 """
