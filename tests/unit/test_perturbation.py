@@ -45,9 +45,11 @@ def test_halves_are_disjoint_and_equal():
 
 def test_effects_by_hand():
     X = np.array([[1.0, 0], [3, 0], [0, 0], [0, 2]])
-    found = perturbation.effects(X, ["a", "a", "control", "control"], ["a"])
+    labels = ["a", "a", "control", "control"]
     # Gene 1: difference 2, variances 2 and 0, error 1. Gene 2: difference -1, error 1.
-    np.testing.assert_allclose(found, [[2 / (1 + 1), -1 / (1 + 1)]])
+    np.testing.assert_allclose(perturbation.effects(X, labels, ["a"], shrink=0), [[2, -1]])
+    np.testing.assert_allclose(perturbation.effects(X, labels, ["a"], shrink=0.5), [[1.5, -0.5]])
+    np.testing.assert_allclose(perturbation.effects(X, labels, ["a"]), [[0, 0]])
 
 
 def test_centred_ranks_give_spearman_and_raw_ranks_do_not():
