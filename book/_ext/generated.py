@@ -111,8 +111,8 @@ def front_figure(root: Path) -> str:
             "`make book` computes them and draws the figure of this page.\n:::"
         )
     return (
-        ":::{figure} _generated/front.svg\n:name: fig-front\n:figclass: front-figure\n:width: 100%\n"
-        f":alt: {front.alt_text(results)}\n\n{front.caption(results)}\n:::"
+        ":::{figure} _generated/front.svg\n:name: fig-front\n:figclass: front-figure\n"
+        f":width: 100%\n:alt: {front.alt_text(results)}\n\n{front.caption(results)}\n:::"
     )
 
 

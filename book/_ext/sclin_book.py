@@ -123,6 +123,16 @@ def mend_page(app: Sphinx, pagename: str, template: str, context: dict, doctree)
         context["body"] = body
 
 
+def set_colours(app: Sphinx, error: Exception | None) -> None:
+    """Give pages that no script colours the light colours; "auto" would leave them black."""
+    if error or app.builder.format != "html":
+        return
+    for path in Path(app.outdir).rglob("*.html"):
+        text = path.read_text()
+        if (light := text.replace('data-theme="auto"', 'data-theme="light"', 1)) != text:
+            path.write_text(light)
+
+
 def write_downloads(app: Sphinx, error: Exception | None) -> None:
     """Put the notebook, the student copy and the script of each chapter beside the pages."""
     if error or app.builder.format != "html":
@@ -160,4 +170,5 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.connect("env-get-outdated", outdated)
     app.connect("html-page-context", mend_page, priority=900)
     app.connect("build-finished", write_downloads)
+    app.connect("build-finished", set_colours)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

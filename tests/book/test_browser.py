@@ -158,7 +158,29 @@ def test_text_and_maths_need_no_script(browser, address: str) -> None:
     box = page.locator("math").first.bounding_box()
     assert box and box["width"] > 5
     assert page.locator("article h1").is_visible()
+    shade = page.evaluate("getComputedStyle(document.querySelector('article p a')).color")
+    assert shade != "rgb(0, 0, 0)"
     context.close()
+
+
+def test_scoreboard_is_whole_without_script(browser, address: str) -> None:
+    context = browser.new_context(java_script_enabled=False, viewport=DESK)
+    page = context.new_page()
+    page.goto(f"{address}/book/chapters/16_scoreboard.html")
+    assert page.locator(".scoreboard tbody tr").count() > 100
+    assert not page.locator(".scoreboard .filters").is_visible()
+    context.close()
+
+
+def test_scoreboard_sorts_and_filters(page, address: str) -> None:
+    page.goto(f"{address}/book/chapters/16_scoreboard.html")
+    rows = page.locator(".scoreboard tbody tr:visible")
+    before = rows.count()
+    page.locator(".scoreboard .filters input").fill("published")
+    assert 0 < rows.count() < before
+    head = page.locator(".scoreboard th", has_text="value").first
+    head.locator("button").press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
 
 
 def test_depth_explorer_works_without_script(browser, address: str) -> None:
