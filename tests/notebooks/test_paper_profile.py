@@ -1,0 +1,129 @@
+"""The paper profile of chapters 05 to 10, on small files of the layout of the real ones."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from anndata import AnnData
+
+from sclin import datasets
+from sclin.benchmarks import (
+    cell_types,
+    cross_species,
+    disease_state,
+    manifold,
+    regulation,
+    structure,
+)
+from sclin.datasets import simulate
+
+PROFILE = Path(__file__).parents[2] / "notebooks" / "profiles" / "paper.yml"
+FAST = {"representations": ["rank"], "heads": ["projection"], "n_boot": 5}
+
+
+@pytest.fixture(scope="module")
+def profile():
+    return yaml.safe_load(PROFILE.read_text())
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCLIN_DATA", str(tmp_path))
+    return tmp_path
+
+
+def write(folder, name, choice, X, obs, genes, symbols):
+    """Write cells under the catalogue's file name, with the columns of the real file."""
+    (file,) = datasets.catalogue()[name].files_of(*([choice] if choice else []))
+    index = [f"cell{i}" for i in range(X.shape[0])]
+    var = pd.DataFrame({"feature_name": np.asarray(symbols)}, index=np.asarray(genes))
+    obs = {key: np.asarray(values).astype(str) for key, values in obs.items()}
+    AnnData(X.copy(), obs=pd.DataFrame(obs, index=index), var=var).write_h5ad(folder / file.name)
+
+
+def tabula(folder, tissue):
+    made = simulate.atlas(n_cells=200, n_genes=150, n_types=3, seed=1)
+    donors = [f"TSP{16 + int(d[-1])}" for d in made.obs["donor"]]  # donor1 becomes TSP17
+    symbols = ["E2F8", "FOXM1", "SPIB", "MYBL2", "PTTG1", *made.var_names[5:]]
+    ids = [f"ENSG{i:011d}" for i in range(150)]
+    obs = {"cell_type": made.obs["cell_type"], "donor_id": donors}
+    write(folder, "tabula_sapiens", tissue, made.X, obs, ids, symbols)
+
+
+@pytest.fixture
+def testis(folder):
+    made = simulate.species(n_cells=200, n_genes=300)
+    for name, cells in made.adatas.items():
+        kinds = cells.obs["cell_type"]
+        obs = {"cell_type": kinds, "cellTypeName": kinds}
+        write(folder, "testis", name, cells.X, obs, cells.var_names, cells.var_names)
+    tables = folder / "orthologs"
+    tables.mkdir()
+    for name in made.adatas:
+        for other in made.adatas:
+            if name < other:
+                pairs = made.pairs(name, other, kind=None)
+                pairs["kind"] = "ortholog_" + pairs["kind"]
+                pairs.to_csv(tables / f"{name}_{other}.csv", index=False)
+    return made, tables
+
+
+def test_cell_types_and_regulation(folder, profile):
+    chosen = profile["05_cell_types"]
+    named = {chosen["dataset"], *chosen["tissues"], *chosen["judges"], *chosen["experiments"]}
+    for name in named:
+        tabula(folder, name.partition("tissue=")[2])
+    for protocol in ("corrected", "as_published"):
+        found = cell_types.run(
+            sorted(named), protocol=protocol, min_cells=5, controls=False, **FAST
+        )
+        assert set(found.results["dataset"]) == named
+    moved = cell_types.between(chosen["experiments"], min_cells=5, **FAST)
+    assert len(moved.scores) == 2
+    chosen = profile["09_gene_regulation"]
+    cells = datasets.load(chosen["dataset"])
+    found = regulation.run(cells, chosen["factors"])
+    assert {*found.factors["tf"], *found.skipped} == set(chosen["factors"])
+    assert len(found.factors) and cells.obs["donor"].nunique() == 4
+
+
+def test_disease_state(folder, profile):
+    made = simulate.infection(n_cells=200, n_genes=120, leak=True)
+    infected = np.where(made.obs["condition"] == "infected", "yes", "no")
+    obs = {"infected": infected, "donor_id": made.obs["donor"]}
+    name = profile["06_disease_state"]["dataset"]
+    write(folder, name, None, made.X, obs, made.var_names, made.var_names)
+    options = {"clusterwise": (), **FAST}  # the clusters need no file of the paper
+    found = disease_state.run(name, **options)
+    assert found.left_out["n_genes"].sum() == 10 and len(set(found.donors)) == 4
+    (folder / "sars_cov_2_lung.h5ad").rename(folder / "mine.h5ad")
+    by_path = disease_state.run(f"{name}:path={folder}/mine.h5ad", **options)
+    pd.testing.assert_series_equal(by_path.results["value"], found.results["value"])
+    plain = disease_state.run(
+        str(folder / "mine.h5ad"), label="infected", donor="donor_id", **options
+    )
+    pd.testing.assert_series_equal(plain.results["value"], found.results["value"])
+
+
+def test_testis(testis, profile):
+    made, tables = testis
+    chosen = profile["07_cross_species"]
+    cells = cross_species.load_species(chosen["species"])
+    assert list(cells) == list(made.adatas)
+    read = cross_species.read_orthologs(tables)
+    found = cross_species.run(
+        cells, read, label=chosen["label"], types=["shared"], min_cells=2, **FAST
+    )
+    straight = cross_species.run(made.adatas, made, types=["shared"], min_cells=2, **FAST)
+    assert len(found.scores) == 56
+    assert found.scores["macro_f1"].to_numpy() == pytest.approx(straight.scores["macro_f1"])
+    myr = made.divergence_myr.loc["human"].to_dict()
+    pairs = {name: read("human", name) for name in cells if name != "human"}
+    for protocol in ("corrected", "as_published"):
+        drift = structure.divergence(cells, pairs=pairs, myr=myr, protocol=protocol, n_boot=5)
+        assert drift.details["test"].n == 7
+    human = datasets.load(profile["10_manifold"]["dataset"])
+    flat = manifold.run(human, protocol="as_published", per_class=20, ks=(5,), n_boot=0)
+    assert len(flat.curves) == 1 and human.uns["sclin"]["species"] == "human"
