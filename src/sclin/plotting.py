@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -97,18 +98,12 @@ def set_style() -> None:
         shell.run_line_magic("config", "InlineBackend.figure_format = 'retina'")
 
 
-def _axes(ax: Axes | None) -> Axes:
-    return plt.gca() if ax is None else ax
-
-
 def dot_interval(
     table: pd.DataFrame,
     *,
     label: str,
     value: str = "value",
-    low: str = "ci_low",
-    high: str = "ci_high",
-    colors: Mapping[str, str] | Sequence[str] | None = None,
+    colors: Sequence[str] | None = None,
     xlabel: str = "",
     reference: float | None = None,
     ax: Axes | None = None,
@@ -118,11 +113,11 @@ def dot_interval(
     Parameters
     ----------
     table
-        One row per dot.
-    label, value, low, high
-        Columns with the row's name, the number and the ends of its interval.
+        One row per dot; the ends of its interval are ``ci_low`` and ``ci_high``.
+    label, value
+        Columns with the row's name and its number.
     colors
-        Colour of each row, in order or by label; blue when ``None``.
+        Colour of each row; blue when ``None``.
     xlabel
         Label of the value axis.
     reference
@@ -134,22 +129,15 @@ def dot_interval(
     -------
     Axes
     """
-    ax = _axes(ax)
-    names = table[label].astype(str).tolist()
-    if colors is None:
-        palette = [PALETTE["blue"]] * len(names)
-    elif isinstance(colors, Mapping):
-        palette = [colors.get(name, PALETTE["grey"]) for name in names]
-    else:
-        palette = list(colors)
-    rows = np.arange(len(names))[::-1]
-    for y, (_, row), color in zip(rows, table.iterrows(), palette, strict=True):
-        ax.plot([row[low], row[high]], [y, y], color=color, linewidth=2.2, solid_capstyle="round")
-        ax.plot(row[value], y, "o", color=color, markersize=7, markeredgecolor="white")
+    ax = plt.gca() if ax is None else ax
+    rows = np.arange(len(table))[::-1]
+    palette = [PALETTE["blue"]] * len(table) if colors is None else list(colors)
+    ax.hlines(rows, table["ci_low"], table["ci_high"], colors=palette, linewidth=2.2)
+    ax.scatter(table[value], rows, c=palette, s=49, edgecolor="white", zorder=3)
     if reference is not None:
         ax.axvline(reference, color=PALETTE["grey"], linestyle="--", linewidth=1.2)
-    ax.set_yticks(rows, names)
-    ax.set_ylim(-0.6, len(names) - 0.4)
+    ax.set_yticks(rows, table[label].astype(str).tolist())
+    ax.set_ylim(-0.6, len(table) - 0.4)
     ax.grid(axis="y", visible=False)
     ax.set_xlabel(xlabel)
     return ax
@@ -185,7 +173,7 @@ def matrix(
     -------
     Axes
     """
-    ax = _axes(ax)
+    ax = plt.gca() if ax is None else ax
     data = values.to_numpy(dtype=float)
     image = ax.imshow(data, vmin=vmin, vmax=vmax, cmap=SEQUENTIAL, aspect="auto")
     ax.set_xticks(range(data.shape[1]), [str(c) for c in values.columns], rotation=45, ha="right")
@@ -195,7 +183,7 @@ def matrix(
     for side in ax.spines.values():
         side.set_visible(False)
     if fmt is not None:
-        inches = ax.get_position().width * ax.get_figure(root=True).get_figwidth()
+        inches = ax.get_window_extent().width / ax.figure.dpi
         size = min(9.0, 22 * inches / data.shape[1])
         for (i, j), number in np.ndenumerate(data):
             if np.isfinite(number):
@@ -236,17 +224,11 @@ def curve(
     -------
     Axes
     """
-    ax = _axes(ax)
+    ax = plt.gca() if ax is None else ax
     (line,) = ax.plot(x, y, marker=marker, markersize=4.5, label=label or None, color=color)
     if low is not None and high is not None:
-        ax.fill_between(
-            np.asarray(x),
-            np.asarray(low),
-            np.asarray(high),
-            color=line.get_color(),
-            alpha=0.18,
-            lw=0,
-        )
+        ends = (np.asarray(x), np.asarray(low), np.asarray(high))
+        ax.fill_between(*ends, color=line.get_color(), alpha=0.18, lw=0)
     return ax
 
 
@@ -255,7 +237,6 @@ def depth_profile(
     *,
     by: str = "model",
     ylabel: str = "score",
-    mark_best: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a score against relative depth, one line per model, best layer marked.
@@ -269,8 +250,6 @@ def depth_profile(
         Column that separates the lines.
     ylabel
         Label of the score axis.
-    mark_best
-        Ring the highest point of each line.
     ax
         Axes to draw on.
 
@@ -278,33 +257,17 @@ def depth_profile(
     -------
     Axes
     """
-    ax = _axes(ax)
-    markers = "osD^vP"
-    for i, (name, rows) in enumerate(table.groupby(by, sort=False)):
+    ax = plt.gca() if ax is None else ax
+    for marker, (name, rows) in zip(cycle("osD^vP"), table.groupby(by, sort=False)):
         rows = rows.sort_values("relative_depth")
-        bounds: dict[str, Any] = {}
-        if {"ci_low", "ci_high"} <= set(rows.columns) and rows["ci_low"].notna().any():
-            bounds = {"low": rows["ci_low"], "high": rows["ci_high"]}
-        curve(
-            rows["relative_depth"],
-            rows["value"],
-            label=str(name),
-            color=PALETTE["grey"] if "random" in str(name) else None,
-            marker=markers[i % len(markers)],
-            ax=ax,
-            **bounds,
-        )
-        if mark_best:
-            best = rows.iloc[int(np.argmax(rows["value"]))]
-            ax.plot(
-                best["relative_depth"],
-                best["value"],
-                "o",
-                markersize=13,
-                markerfacecolor="none",
-                markeredgecolor=ax.lines[-1].get_color(),
-                markeredgewidth=1.6,
-            )
+        known = "ci_low" in rows and rows["ci_low"].notna().any()
+        bounds: dict[str, Any] = {"low": rows["ci_low"], "high": rows["ci_high"]} if known else {}
+        color = PALETTE["grey"] if "random" in str(name) else None
+        x, y = rows["relative_depth"], rows["value"]
+        curve(x, y, label=str(name), color=color, marker=marker, ax=ax, **bounds)
+        best = int(np.argmax(y))
+        ring: dict[str, Any] = {"markersize": 13, "markerfacecolor": "none", "markeredgewidth": 1.6}
+        ax.plot(x.iloc[best], y.iloc[best], "o", color=ax.lines[-1].get_color(), **ring)
     ax.set_xlabel("relative depth (0 = embedding or first block, 1 = last block)")
     ax.set_ylabel(ylabel)
     ax.legend()
