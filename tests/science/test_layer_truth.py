@@ -8,7 +8,7 @@ from sclin.benchmarks import perturbation, trajectory
 from sclin.datasets import simulate
 from sclin.layers import selection
 
-NOISE = np.array([0.2, 0.4, 0.7, 1.0, 1.4, 1.9, 2.6, 3.5, 4.5])
+NOISE = np.array([0.2, 0.4, 0.7, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0])
 
 
 def graded(latent, rng, levels):
