@@ -1,6 +1,8 @@
-"""What several tests share: small cells with known classes."""
+"""What several tests share: small cells with known classes, an empty folder for data."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,10 +10,22 @@ import pytest
 from anndata import AnnData
 from scipy import sparse
 
+from sclin.datasets import transfer
+
 
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give an empty folder for data, and short waits between attempts."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    monkeypatch.setenv("SCLIN_DATA", str(folder))
+    monkeypatch.setattr(transfer, "BACKOFF", 0.01)
+    return folder
 
 
 @pytest.fixture

@@ -17,23 +17,14 @@ from click.testing import CliRunner
 from loopback import serve
 
 from sclin import datasets
+from sclin.cli import main
 from sclin.datasets import genes, readers
 from sclin.datasets import transfer as fetch
-from sclin.datasets.commands import data
 from sclin.datasets.schema import RemoteFile, read_catalogue
 from sclin.errors import DataError, InputError
 
 BODY = b"some bytes of a file" * 1000
 GOOD = hashlib.sha256(BODY).hexdigest()
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    folder = tmp_path / "cache"
-    folder.mkdir()
-    monkeypatch.setenv("SCLIN_DATA", str(folder))
-    monkeypatch.setattr(fetch, "BACKOFF", 0.01)
-    return folder
 
 
 @pytest.fixture
@@ -200,10 +191,10 @@ def test_unknown_names_and_options(cache, call, words):
 
 
 def test_the_command_line_prints_one_line(cache):
-    done = CliRunner().invoke(data, ["show", "baron_humen"])
+    done = CliRunner().invoke(main, ["data", "show", "baron_humen"])
     assert done.exit_code == 1
     assert done.output.startswith("Error: 'baron_humen'") and done.output.count("\n") == 1
-    missing = CliRunner().invoke(data, ["where", "pbmc3k"])
+    missing = CliRunner().invoke(main, ["data", "where", "pbmc3k"])
     assert missing.exit_code == 1 and "sclin data fetch pbmc3k" in missing.output
 
 

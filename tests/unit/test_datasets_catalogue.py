@@ -10,8 +10,8 @@ import scipy.sparse as sp
 from click.testing import CliRunner
 
 from sclin import datasets
+from sclin.cli import main
 from sclin.datasets import page, schema
-from sclin.datasets.commands import data
 
 CATALOGUE = datasets.catalogue()
 REAL = [name for name, e in CATALOGUE.items() if e.tier in ("packaged", "public")]
@@ -220,17 +220,17 @@ def test_pages_name_everything():
 
 def test_commands(tmp_path, monkeypatch):
     run = CliRunner()
-    listed = run.invoke(data, ["list", "--tier", "public"])
+    listed = run.invoke(main, ["data", "list", "--tier", "public"])
     assert listed.exit_code == 0 and "pbmc3k" in listed.output and "baron" not in listed.output
-    shown = run.invoke(data, ["show", "rna_mixtures"])
+    shown = run.invoke(main, ["data", "show", "rna_mixtures"])
     assert "sha256 3bc1323f" in shown.output and "sc_mixology" in shown.output
-    assert "commercial   False" in run.invoke(data, ["show", "scfoundation"]).output
+    assert "commercial   False" in run.invoke(main, ["data", "show", "scfoundation"]).output
     monkeypatch.setenv("SCLIN_DATA", str(tmp_path))
-    fetched = run.invoke(data, ["fetch", "pbmc68k_reduced", "--quiet"])
+    fetched = run.invoke(main, ["data", "fetch", "pbmc68k_reduced", "--quiet"])
     assert fetched.output.strip() == str(tmp_path / "10x_pbmc68k_reduced.h5ad")
-    assert run.invoke(data, ["where"]).output.startswith(str(tmp_path))
-    assert run.invoke(data, ["where", "pbmc68k_reduced"]).exit_code == 0
-    assert run.invoke(data, ["verify"]).exit_code == 0
+    assert run.invoke(main, ["data", "where"]).output.startswith(str(tmp_path))
+    assert run.invoke(main, ["data", "where", "pbmc68k_reduced"]).exit_code == 0
+    assert run.invoke(main, ["data", "verify"]).exit_code == 0
     (tmp_path / "10x_pbmc68k_reduced.h5ad").write_bytes(b"changed")
-    wrong = run.invoke(data, ["verify", "pbmc68k_reduced"])
+    wrong = run.invoke(main, ["data", "verify", "pbmc68k_reduced"])
     assert wrong.exit_code == 1 and "WRONG" in wrong.output

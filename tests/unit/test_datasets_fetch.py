@@ -25,15 +25,6 @@ def sha(data: bytes) -> str:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cache"
-    folder.mkdir()
-    monkeypatch.setenv("SCLIN_DATA", str(folder))
-    monkeypatch.setattr(fetch, "BACKOFF", 0.01)
-    return folder
-
-
-@pytest.fixture
 def site():
     with serve() as running:
         yield running

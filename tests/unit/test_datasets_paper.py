@@ -20,12 +20,8 @@ TABULA = (
 
 
 @pytest.fixture
-def site(tmp_path, monkeypatch):
+def site(cache, monkeypatch):
     """Serve objects; the usual variable of S3 clients points at the server."""
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    monkeypatch.setenv("SCLIN_DATA", str(cache))
-    monkeypatch.setattr(transfer, "BACKOFF", 0.01)
     with serve() as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", running.url)
         yield running

@@ -17,7 +17,7 @@ import torch
 from click.testing import CliRunner
 
 from sclin import layers
-from sclin.layers.commands import layers as group
+from sclin.cli import main
 from sclin.layers.engine import batches
 from sclin.layers.models.geneformer import read_dictionary
 from sclin.layers.models.huggingface import HuggingFaceEncoder
@@ -244,16 +244,20 @@ def test_command_line(tmp_path):
     layers.tiny.train(adata, steps=2, depth=1, width=16, folder=tmp_path / "m", progress=False)
     call = CliRunner().invoke
     data, store = str(tmp_path / "x.h5ad"), str(tmp_path / "s.zarr")
-    made = call(group, ["extract", "tiny", data, store, "--path", str(tmp_path / "m"), "--quiet"])
+    made = call(
+        main, ["layers", "extract", "tiny", data, store, "--path", str(tmp_path / "m"), "--quiet"]
+    )
     assert made.exit_code == 0, made.output
-    assert "unfinished ranges  0" in call(group, ["info", store]).output
-    assert call(group, ["verify", store]).output.strip() == "1 ok"
+    assert "unfinished ranges  0" in call(main, ["layers", "info", store]).output
+    assert call(main, ["layers", "verify", store]).output.strip() == "1 ok"
     chunk = next(p for p in (tmp_path / "s.zarr/pooling/mean/c").rglob("*") if p.is_file())
     raw = bytearray(chunk.read_bytes())
     raw[0] ^= 255
     chunk.write_bytes(bytes(raw))
-    assert call(group, ["verify", store]).exit_code == 1
-    assert "1 ranges marked" in call(group, ["verify", store, "--repair"]).output
-    assert call(group, ["extract", "tiny", data, store, "--path", str(tmp_path / "m"), "--quiet"])
-    assert call(group, ["verify", store]).exit_code == 0
-    assert "scfoundation" in call(group, ["models"]).output
+    assert call(main, ["layers", "verify", store]).exit_code == 1
+    assert "1 ranges marked" in call(main, ["layers", "verify", store, "--repair"]).output
+    assert call(
+        main, ["layers", "extract", "tiny", data, store, "--path", str(tmp_path / "m"), "--quiet"]
+    )
+    assert call(main, ["layers", "verify", store]).exit_code == 0
+    assert "scfoundation" in call(main, ["layers", "models"]).output

@@ -10,22 +10,12 @@ from sclin.datasets import fetch as fetch_entry
 from sclin.datasets.page import source_text
 from sclin.datasets.schema import TIERS, Entry, RemoteFile, catalogue
 from sclin.datasets.transfer import cache_dir, locate, recorded, search_dirs, sha256_of
-from sclin.errors import DataError, SclinError
+from sclin.errors import DataError
 
 __all__ = ["data"]
 
 
-class _Group(click.Group):
-    """Errors of sclin as one line, with exit code 1."""
-
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except SclinError as error:
-            raise click.ClickException(str(error)) from error
-
-
-@click.group(cls=_Group)
+@click.group()
 def data() -> None:
     """Datasets by name: list, show, fetch, verify, where."""
 

@@ -7,22 +7,10 @@ from typing import Any
 
 import click
 
-from sclin.errors import SclinError
-
 __all__ = ["layers"]
 
 
-class _Group(click.Group):
-    """Errors of sclin as one line, with exit code 1."""
-
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except SclinError as error:
-            raise click.ClickException(str(error)) from error
-
-
-@click.group(cls=_Group)
+@click.group()
 def layers() -> None:
     """Layers of foundation models: models, extract, info, verify."""
 
