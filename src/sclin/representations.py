@@ -7,7 +7,7 @@ the same heads and the same metrics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -560,6 +560,60 @@ def _predict(estimator: Any, X: Matrix, classes: NDArray[Any]) -> tuple[NDArray[
     return predicted, proba
 
 
+def fit_heads(
+    name: str,
+    heads: Sequence[str],
+    y: NDArray[Any],
+    *,
+    source: AnnData,
+    train: Matrix | Callable[[], Matrix],
+    test: Matrix,
+    classes: NDArray[Any],
+    options: Mapping[str, Mapping[str, Any]],
+    seed: int,
+) -> Iterator[tuple[str, NDArray[Any], NDArray[np.float64] | None]]:
+    """Fit every head that goes with a representation, and predict the test cells.
+
+    Parameters
+    ----------
+    name
+        Name of the representation.
+    heads
+        Names of heads; those that do not fit are passed over.
+    y
+        Classes of the training cells.
+    source
+        Training cells.
+    train
+        The same as represented, or a function that gives them when a head needs them.
+    test
+        Test cells as represented.
+    classes
+        Columns of the probabilities.
+    options
+        Options by name of head.
+    seed
+        Seed of heads that draw.
+
+    Yields
+    ------
+    head, predicted, proba
+        ``proba`` is ``None`` for heads without probabilities.
+    """
+    for kind in heads:
+        if not head_fits(kind, of=name):
+            continue
+        seeded = {"seed": seed} if kind in ("logistic", "knn") else {}
+        estimator = head(kind, of=name, **{**seeded, **options.get(kind, {})})
+        # On ranks the projection averages counts first, then ranks the averages.
+        own = kind == "projection" and name == "rank"
+        if own:
+            estimator.fit(_sparse(source), y)
+        else:
+            estimator.fit(train() if callable(train) else train, y)
+        yield kind, *_predict(estimator, test, classes)
+
+
 def grid(
     adata: AnnData,
     label: str,
@@ -620,18 +674,10 @@ def grid(
                 train = adata[split.train]
                 X_train = transformer.fit(train).transform(train)
                 X_test = transformer.transform(adata[split.test])
-            for kind in heads:
-                if not head_fits(kind, of=name):
-                    continue
-                seeded = {"seed": seed} if kind in ("logistic", "knn") else {}
-                estimator = head(kind, of=name, **{**seeded, **options.get(kind, {})})
-                if kind == "projection" and name == "rank":
-                    counts = _sparse(adata)
-                    estimator.fit(counts[split.train], y_train)
-                    predicted, proba = _predict(estimator, counts[split.test], classes)
-                else:
-                    estimator.fit(X_train, y_train)
-                    predicted, proba = _predict(estimator, X_test, classes)
+            for kind, predicted, proba in fit_heads(
+                name, heads, y_train, source=adata[split.train], train=X_train,
+                test=X_test, classes=classes, options=options, seed=seed,
+            ):  # fmt: skip
                 parts.setdefault((name, kind), []).append(
                     (y[split.test], predicted, split.test, split.name, proba, unseen)
                 )

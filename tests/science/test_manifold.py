@@ -19,7 +19,7 @@ def test_a_plane_is_flat_and_a_swiss_roll_is_not():
     plane[:, 0] += np.random.default_rng(1).uniform(size=500)
     flat = manifold.flatness(plane, ks=(8,), n_components=2, n_boot=20).iloc[0]
     roll = manifold.flatness(
-        manifold.swiss_roll(900, noise=0.0), ks=(8,), n_components=2, n_boot=20
+        manifold.swiss_roll(900), ks=(8,), n_components=2, n_boot=20
     ).iloc[0]
     assert flat["pearson"] > 0.97 and flat["stretch"] < 1.3
     assert roll["pearson"] < flat["pearson"] - 0.25
@@ -105,7 +105,7 @@ def test_intrinsic_dimension_of_known_clouds():
     found = manifold.intrinsic_dimension(flat)
     assert found["lPCA"] == 3
     assert 2.4 < found["TwoNN"] < 3.6 and 2.4 < found["MLE"] < 3.6
-    roll = manifold.intrinsic_dimension(manifold.swiss_roll(800, noise=0.0))
+    roll = manifold.intrinsic_dimension(manifold.swiss_roll(800))
     assert 1.7 < roll["TwoNN"] < 2.4
 
 

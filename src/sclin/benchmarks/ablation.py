@@ -49,8 +49,6 @@ class LinearVariant(ClassifierMixin, BaseEstimator):
     whiten
         Scale each component to unit variance. Without it all components are divided by one
         number, so that strong components stay strong under the penalty.
-    C
-        Inverse strength of the L2 penalty of the balanced logistic regression.
     order
         ``"average_then_rank"`` or ``"rank_then_average"`` replaces all steps by the projection on
         class averages; ``None`` for logistic regression.
@@ -67,7 +65,6 @@ class LinearVariant(ClassifierMixin, BaseEstimator):
         scale: bool = True,
         n_components: int = 220,
         whiten: bool = True,
-        C: float = 1.0,
         order: str | None = None,
         seed: int = 0,
     ) -> None:
@@ -77,7 +74,6 @@ class LinearVariant(ClassifierMixin, BaseEstimator):
         self.scale = scale
         self.n_components = n_components
         self.whiten = whiten
-        self.C = C
         self.order = order
         self.seed = seed
 
@@ -108,7 +104,7 @@ class LinearVariant(ClassifierMixin, BaseEstimator):
         ).fit(Z)
         scores = self.pca_.transform(Z)
         self.unit_ = float(scores.std()) or 1.0
-        self.model_ = LogisticRegression(C=self.C, class_weight="balanced", max_iter=1000)
+        self.model_ = LogisticRegression(class_weight="balanced", max_iter=1000)
         self.model_.fit(scores / self.unit_, labels)
         self.classes_ = self.model_.classes_
         return self

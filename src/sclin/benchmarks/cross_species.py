@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from sclin.evaluation import (
 )
 from sclin.normalization import rank_normalize
 from sclin.projection import CentroidProjection
-from sclin.representations import Predictions, column, head, head_fits, representation
+from sclin.representations import Predictions, column, fit_heads, representation
 
 __all__ = [
     "CrossSpeciesOutcome",
@@ -385,28 +386,14 @@ def transfer(
     found = {}
     for name in representations:
         transformer = representation(name, **{"seed": seed, **options.get(name, {})}).fit(source)
-        X_target = transformer.transform(target)
-        X_source = None
-        for kind in heads:
-            if not head_fits(kind, of=name):
-                continue
-            seeded = {"seed": seed} if kind in ("logistic", "knn") else {}
-            estimator = head(kind, of=name, **{**seeded, **options.get(kind, {})})
-            if kind == "projection" and name == "rank":
-                # The basis averages counts; the target's ranks are at hand already.
-                estimator.fit(sparse.csr_matrix(source.X), y_source)
-            else:
-                X_source = transformer.transform(source) if X_source is None else X_source
-                estimator.fit(X_source, y_source)
-            proba = None
-            if hasattr(estimator, "predict_proba"):
-                proba = np.zeros((target.n_obs, classes.size))
-                proba[:, np.searchsorted(classes, estimator.classes_)] = estimator.predict_proba(
-                    X_target
-                )
+        for kind, predicted, proba in fit_heads(
+            name, heads, y_source, source=source,
+            train=cache(partial(transformer.transform, source)),
+            test=transformer.transform(target), classes=classes, options=options, seed=seed,
+        ):  # fmt: skip
             found[name, kind] = Predictions(
                 y_true=y_target,
-                y_pred=np.asarray(estimator.predict(X_target)),
+                y_pred=predicted,
                 cell=np.arange(target.n_obs),
                 split=np.full(target.n_obs, "target", dtype=object),
                 proba=proba,

@@ -63,8 +63,6 @@ class ClusterwiseClassifier(ClassifierMixin, BaseEstimator):
         Resolution of Leiden; more gives smaller clusters.
     min_cells
         A cluster with fewer cells gets no model.
-    C
-        Inverse strength of the L2 penalty.
     seed
         Seed of the graph and of Leiden.
 
@@ -101,13 +99,11 @@ class ClusterwiseClassifier(ClassifierMixin, BaseEstimator):
         n_neighbors: int = 15,
         resolution: float = 0.4,
         min_cells: int = 5,
-        C: float = 1.0,
         seed: int = 0,
     ) -> None:
         self.n_neighbors = n_neighbors
         self.resolution = resolution
         self.min_cells = min_cells
-        self.C = C
         self.seed = seed
 
     def fit(self, X: Any, y: Any) -> ClusterwiseClassifier:
@@ -156,7 +152,7 @@ class ClusterwiseClassifier(ClassifierMixin, BaseEstimator):
             if names.size < 2 or rows.size < self.min_cells:
                 self.n_without_model_ += rows.size
                 continue
-            model = LogisticRegression(C=self.C, class_weight="balanced", max_iter=1000)
+            model = LogisticRegression(class_weight="balanced", max_iter=1000)
             self.models_[cluster] = model.fit(X[rows], y[rows])
         return self
 

@@ -226,26 +226,24 @@ def linear_gaussian(X: Any, *, seed: int = 0) -> NDArray[np.floating]:
     return points.mean(axis=0) + draw @ centred / np.sqrt(len(points))
 
 
-def swiss_roll(n: int, *, noise: float = 0.3, seed: int = 0) -> NDArray[np.floating]:
+def swiss_roll(n: int, *, seed: int = 0) -> NDArray[np.floating]:
     """Points on a rolled sheet in three dimensions: a curved cloud.
 
     Parameters
     ----------
     n
         Points.
-    noise
-        Sd of the noise; the gap between turns is about 6.
     seed
         Seed of the draw.
 
     Returns
     -------
     ndarray
-        Shape (n, 3).
+        Shape (n, 3); the gap between turns is about 6.
     """
     from sklearn.datasets import make_swiss_roll
 
-    return make_swiss_roll(n, noise=noise, random_state=seed)[0]
+    return make_swiss_roll(n, random_state=seed)[0]
 
 
 def depth_noise(adata: AnnData, *, seed: int = 0) -> AnnData:
@@ -363,7 +361,6 @@ def run(
     ks: Sequence[int] = (5, 10, 15, 30, 45),
     n_pcs: int = 20,
     n_boot: int = 100,
-    dataset: str = "",
     seed: int = 0,
 ) -> ManifoldOutcome:
     """Judge how flat the cloud of cells is, beside controls.
@@ -392,8 +389,6 @@ def run(
         even a Gaussian one.
     n_boot
         Bootstrap resamples of cells.
-    dataset
-        Name for the results table.
     seed
         Seed of all random steps.
 
@@ -423,7 +418,7 @@ def run(
             "cells": flat,
             "linear Gaussian": linear_gaussian(flat, seed=seed),
             "depth noise": noise_scores[:, :n_pcs],
-            "Swiss roll": swiss_roll(max(len(flat), 1000), noise=0.0, seed=seed),
+            "Swiss roll": swiss_roll(max(len(flat), 1000), seed=seed),
         }
     curves = pd.concat(
         [
@@ -437,7 +432,7 @@ def run(
     ).rename_axis("estimator")
     fields = {
         "task": "manifold",
-        "dataset": dataset or dataset_name(adata),
+        "dataset": dataset_name(adata),
         "protocol": protocol,
         "representation": of,
         "seed": seed,

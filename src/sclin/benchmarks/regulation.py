@@ -41,6 +41,7 @@ __all__ = [
 
 _QUANTILES = tuple(np.linspace(0.50, 0.95, 10))
 _FREQUENCIES = tuple(np.linspace(0.01, 0.20, 10))
+_MIN_ACTIVE, _MIN_GENES = 20, 100
 
 
 class Enrichment(NamedTuple):
@@ -107,8 +108,6 @@ def published_score(
     *,
     quantiles: Sequence[float] = _QUANTILES,
     frequencies: Sequence[float] = _FREQUENCIES,
-    min_active: int = 20,
-    min_genes: int = 100,
     scores: NDArray[np.floating] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Score genes by mutual information as published, and pick the richest setting.
@@ -125,9 +124,8 @@ def published_score(
     tf
         Factor, by symbol or id.
     quantiles, frequencies
-        Settings to try; one of each fixes the setting.
-    min_active, min_genes
-        Settings with fewer active cells or kept genes are passed over.
+        Settings to try; one of each fixes the setting. Settings with fewer than 20 active cells
+        or 100 kept genes are passed over.
     scores
         Rank score of the factor in each cell; give permuted ones for a null.
 
@@ -158,7 +156,7 @@ def published_score(
         joint = np.asarray(on[active].mean(axis=0)).ravel() if n_active else rate
         for frequency in frequencies:
             kept = rate >= frequency
-            if n_active < min_active or kept.sum() < min_genes:
+            if n_active < _MIN_ACTIVE or kept.sum() < _MIN_GENES:
                 continue
             pmi = np.log((joint[kept] + 1e-10) / (rate[kept] + 1e-10))
             spread = pmi.std()
@@ -183,8 +181,8 @@ def published_score(
                 winner = pd.DataFrame({"gene": names[kept], **columns})[good]
     if winner is None:
         raise InputError(
-            f"No setting for {tf!r} leaves {min_active} active cells and {min_genes} genes: "
-            "lower min_active or min_genes."
+            f"No setting for {tf!r} leaves {_MIN_ACTIVE} active cells and {_MIN_GENES} genes: "
+            "give more cells, or other quantiles and frequencies."
         )
     genes = winner.sort_values("z", ascending=False, ignore_index=True)
     return genes, pd.DataFrame(rows)
@@ -453,7 +451,6 @@ def run(
     n_depth: int = 10,
     min_frequency: float = 0.05,
     alpha: float = 0.05,
-    dataset: str = "",
     seed: int = 0,
 ) -> RegulationOutcome:
     """Find the genes that go with each factor and hold them against a curated network.
@@ -473,8 +470,6 @@ def run(
         genes. ``as_published``: PMI score at its best setting.
     donor, n_depth, min_frequency, alpha
         Options of the corrected protocol.
-    dataset
-        Name for the results table.
     seed
         Seed of the bootstrap over factors.
 
@@ -525,7 +520,7 @@ def run(
     for row in rows:
         fields: dict[str, Any] = {
             "task": "regulation",
-            "dataset": dataset or dataset_name(adata),
+            "dataset": dataset_name(adata),
             "protocol": protocol,
             "representation": "rank" if published else "counts",
             "seed": seed,

@@ -267,7 +267,6 @@ def lineage(
     protocol: str = "corrected",
     of: str = "rank",
     n_boot: int = 100,
-    dataset: str = "",
     seed: int = 0,
 ) -> StructureOutcome:
     """Cosine between averages of successive stages against the number of steps between them.
@@ -291,8 +290,6 @@ def lineage(
         Representation to average.
     n_boot
         Bootstrap resamples of cells within stages.
-    dataset
-        Name for the results table; by default the AnnData's own.
     seed
         Seed of downsampling and bootstrap.
 
@@ -350,7 +347,7 @@ def lineage(
     rows_out = [
         result(
             task="structure",
-            dataset=dataset or dataset_name(adata),
+            dataset=dataset_name(adata),
             protocol=protocol,
             representation=of,
             metric="spearman_steps_vs_cosine",
@@ -425,12 +422,10 @@ def divergence(
     myr: Mapping[str, float] | None = None,
     reference: str = "human",
     label: str = "cell_type",
-    types: Sequence[str] | None = None,
     protocol: str = "corrected",
     of: str = "rank",
     depth: int | None = None,
     n_boot: int = 1000,
-    dataset: str = "",
     seed: int = 0,
 ) -> StructureOutcome:
     """Cosine of a type's average with the reference species' against divergence time.
@@ -449,8 +444,8 @@ def divergence(
         from the reference.
     reference
         Species all others are compared with.
-    label, types
-        Column and classes; by default the classes found in every species.
+    label
+        Column with the class; classes found in every species are used.
     protocol
         ``corrected`` or ``as_published``.
     of
@@ -459,8 +454,6 @@ def divergence(
         Molecules per cell of the corrected protocol, on the common genes.
     n_boot
         Bootstrap resamples of species for the interval.
-    dataset
-        Name for the results table.
     seed
         Seed of downsampling and bootstrap.
 
@@ -498,12 +491,13 @@ def divergence(
     shared = set.intersection(
         *(set(column(a, label).dropna().astype(str)) for a in adatas.values())
     )
-    chosen = sorted(shared) if types is None else list(types)
-    if not chosen or set(chosen) - shared:
+    if not shared:
+        kinds = {name: sorted(map(str, a.obs[label].unique()))[:3] for name, a in adatas.items()}
         raise InputError(
-            f"Classes shared by all species: {sorted(shared)}; asked for: {types}. "
-            "Name classes that every species holds."
+            f"No class of {label!r} is shared by all species, which hold such as {kinds}. "
+            "Give them one vocabulary."
         )
+    chosen = sorted(shared)
     aligned = {
         name: a[column(a, label).astype(str).isin(chosen).to_numpy()] for name, a in aligned.items()
     }
@@ -532,7 +526,7 @@ def divergence(
     n_genes = aligned[reference].n_vars
     common: dict[str, Any] = {
         "task": "structure",
-        "dataset": dataset or dataset_name(adatas[reference]),
+        "dataset": dataset_name(adatas[reference]),
         "protocol": protocol,
         "representation": of,
         "higher_is_better": False,
