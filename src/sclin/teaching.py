@@ -374,7 +374,7 @@ def tidy_table(markup: str) -> str:
             for row in (*head, *body):
                 row.select("th")[0].decompose()
         table["class"] = "dataframe"
-        for th in (th for row in head for th in row.select("th") if th.string):
+        for th in (th for row in head for th in row.select("th") if len(th.get_text()) > 12):
             th.string = th.get_text().replace("_", "_\u200b")
         columns = list(zip(*(row.select("td") for row in body), strict=False))
         for th, column in zip(head[-1].select("th")[-len(columns) :], columns, strict=False):
