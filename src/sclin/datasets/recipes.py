@@ -267,7 +267,7 @@ def cd4_perturb(
             wanted = non_targeting or "non-targeting"
             raise InputError(
                 f"{paths[0].name}: no cell has the guide_type {wanted!r}; it has "
-                f" {', '.join(map(repr, sorted(kind.unique())[:10]))}. "
+                f"{', '.join(map(repr, sorted(kind.unique())[:10]))}. "
                 "Name the label of control guides with non_targeting=."
             )
         name = cells.obs["perturbed_gene_name"].astype(object)
