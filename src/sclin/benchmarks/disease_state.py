@@ -21,6 +21,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sclin.benchmarks._cells import (
@@ -442,24 +443,24 @@ def _clusterwise(
         raise InputError(f"clusterwise features are {kind!r}; give 'stored', 'rank' or 'lognorm'.")
     predicted, scored, logs = [], [], []
     for split in splits:
-        train, test = values[split.train], values[split.test]
-        selector = AnovaSelector(k=min(n_genes, train.shape[1])).fit(train, y[split.train])
-        train, test = selector.transform(train), selector.transform(test)
-        size = min(n_components, train.shape[0] - 1, train.shape[1])
-        pca = ImplicitPCA(n_components=size, whiten=True, seed=seed).fit(train)
-        model = ClusterwiseClassifier(n_neighbors=n_neighbors, resolution=resolution, seed=seed)
-        model.fit(pca.transform(train), y[split.train])
-        points = pca.transform(test)
-        predicted.append(model.predict(points))
-        scored.append(model.has_model(points))
+        k = min(n_genes, adata.n_vars)
+        size = min(n_components, split.train.size - 1, k)
+        model = make_pipeline(
+            AnovaSelector(k=k),
+            ImplicitPCA(n_components=size, whiten=True, seed=seed),
+            ClusterwiseClassifier(n_neighbors=n_neighbors, resolution=resolution, seed=seed),
+        ).fit(values[split.train], y[split.train])
+        points, clusters = model[:-1].transform(values[split.test]), model[-1]
+        predicted.append(clusters.predict(points))
+        scored.append(clusters.has_model(points))
         logs.append(
             {
                 "split": split.name,
-                "clusters": np.unique(model.clusters_).size,
-                "with_model": len(model.models_),
+                "clusters": np.unique(clusters.clusters_).size,
+                "with_model": len(clusters.models_),
                 "n_test": split.test.size,
                 "n_without_model": int((~scored[-1]).sum()),
-                "largest_component": model.largest_component_,
+                "largest_component": clusters.largest_component_,
             }
         )
     cell = np.concatenate([s.test for s in splits])

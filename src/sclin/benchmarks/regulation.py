@@ -222,12 +222,9 @@ def strata(
         if donor is None
         else np.unique(column(adata, donor).astype(str), return_inverse=True)[1]
     )
-    code = np.empty(adata.n_obs, dtype=int)
-    for group in np.unique(groups):
-        rows = np.flatnonzero(groups == group)
-        order = np.empty(len(rows), dtype=int)
-        order[np.argsort(depth[rows], kind="stable")] = np.arange(len(rows))
-        code[rows] = group * n_depth + order * n_depth // len(rows)
+    within = pd.Series(depth).groupby(groups)
+    place, size = within.rank(method="first").to_numpy() - 1, within.transform("size").to_numpy()
+    code = groups * n_depth + (place * n_depth // size).astype(int)
     return np.unique(code, return_inverse=True)[1]
 
 
