@@ -391,6 +391,7 @@ DECK = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
+{fonts}
 :root {{ color-scheme: light; font-size: min(1.75vw, 3.1vh); scroll-snap-type: y proximity; }}
 body {{ margin: 0; color: #14242e; background: #fff; counter-reset: slide;
   font-family: "Source Sans 3", "Segoe UI", Roboto, system-ui, sans-serif; line-height: 1.35; }}
@@ -469,8 +470,21 @@ def slides(chapters: Path, out: Path) -> list[Path]:
             for stem, place in zip(ours, contents, strict=True):
                 cut += [_section(slide, place) for slide in lecture(books[stem], titles=titles)]
             written.append(out / f"{name}.html")
-            written[-1].write_text(DECK.format(title=f"{part} · sclin", body="\n".join(cut)))
+            fonts = _fonts(chapters.parent / "_static" / "fonts")
+            page = DECK.format(title=f"{part} · sclin", fonts=fonts, body="\n".join(cut))
+            written[-1].write_text(page)
     return written
+
+
+def _fonts(folder: Path) -> str:
+    """Style rules that carry the typefaces of the book along, where they are."""
+    files = {"Source Sans 3": "source-sans-3.woff2", "Source Serif 4": "source-serif-4.woff2"}
+    face = '@font-face {{ font-family: "{}"; font-weight: 200 900; src: url("data:;base64,{}"); }}'
+    return "\n".join(
+        face.format(name, base64.b64encode((folder / file).read_bytes()).decode())
+        for name, file in files.items()
+        if (folder / file).exists()
+    )
 
 
 def _section(slide: Slide, place: str) -> str:
