@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from sclin.errors import InputError
+from sclin.errors import InputError, nearest
 from sclin.evaluation import (
     Interval,
     Split,
@@ -37,7 +37,10 @@ __all__ = [
 def is_published(protocol: str) -> bool:
     """Tell whether the protocol is the published one; any name but the two is an error."""
     if protocol not in ("corrected", "as_published"):
-        raise InputError(f"protocol is {protocol!r}; give 'corrected' or 'as_published'.")
+        raise InputError(
+            f"protocol is {protocol!r}; give 'corrected' or 'as_published'."
+            + nearest(protocol, ("corrected", "as_published"))
+        )
     return protocol == "as_published"
 
 

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.stats import false_discovery_control, rankdata, spearmanr
 
+from sclin.benchmarks._cells import dataset_name, is_published
 from sclin.benchmarks._embeddings import embeddings, relative_depths
 from sclin.errors import InputError, nearest
 from sclin.evaluation import Interval, result, results_table
@@ -175,21 +176,24 @@ def draw_halves(
 # Differential expression -------------------------------------------------------------------------
 
 
-def _moments(
-    X: Any, labels: NDArray[Any], names: Sequence[str]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and variance (n - 1) of each gene in each group, and the group sizes."""
-    codes = pd.Index(names).get_indexer(pd.Index(labels))
+def _averages(labels: ArrayLike, names: Sequence[str]) -> sparse.csr_matrix:
+    """Matrix that averages cells by group, ``(n_groups, n_cells)``; cells of no group count not."""
+    codes = pd.Index(names).get_indexer(pd.Index(np.asarray(labels)))
     rows = np.flatnonzero(codes >= 0)
-    members = sparse.csr_matrix(
-        (np.ones(rows.size), (codes[rows], rows)), shape=(len(names), labels.size)
-    )
-    values = sparse.csr_matrix(X, dtype=np.float64)
-    size = np.bincount(codes[rows], minlength=len(names)).astype(float)[:, None]
-    mean = (members @ values).toarray() / size
-    square = (members @ values.multiply(values)).toarray() / size
-    variance = np.maximum(square - mean**2, 0) * size / np.maximum(size - 1, 1)
-    return mean, variance, size
+    share = 1 / np.bincount(codes[rows], minlength=len(names))
+    return sparse.csr_matrix((share[codes[rows]], (codes[rows], rows)), (len(names), codes.size))
+
+
+def _differences(
+    X: Any, labels: ArrayLike, perturbations: Iterable[str], control: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Difference of means to control, and its standard error (Welch), gene by gene."""
+    average = _averages(labels, [*perturbations, control])
+    values, size = sparse.csr_matrix(X, dtype=np.float64), average.getnnz(axis=1)[:, None]
+    mean = (average @ values).toarray()
+    spread = np.maximum((average @ values.multiply(values)).toarray() - mean**2, 0)
+    squared = spread / np.maximum(size - 1, 1)  # variance (n - 1) over n
+    return mean[:-1] - mean[-1], np.sqrt(squared[:-1] + squared[-1])
 
 
 def effects(
@@ -225,9 +229,7 @@ def effects(
     ----------
     Donoho, IEEE Transactions on Information Theory 41, 613 (1995).
     """
-    mean, variance, size = _moments(X, np.asarray(labels), [*perturbations, control])
-    change = mean[:-1] - mean[-1:]
-    error = np.sqrt(variance[:-1] / size[:-1] + variance[-1:] / size[-1])
+    change, error = _differences(X, labels, perturbations, control)
     scaled = np.divide(change, error, out=np.zeros_like(change), where=error > 0)
     return np.sign(scaled) * np.maximum(np.abs(scaled) - shrink, 0)
 
@@ -684,22 +686,18 @@ def run(
     InputError
         When labels cannot be used, or fewer than four perturbations remain.
     """
-    if protocol not in ("corrected", "as_published"):
-        raise InputError(
-            f"Protocol {protocol!r} is neither 'corrected' nor 'as_published'."
-            + nearest(protocol, ("corrected", "as_published"))
-        )
+    published = is_published(protocol)
     labels = _labels(adata, perturbation, control)
     states = _states(adata, state)
     arrays = embeddings(adata, representations)
     common = {
         "task": "perturbation",
-        "dataset": dataset or adata.uns.get("sclin", {}).get("dataset", "unnamed"),
+        "dataset": dataset or dataset_name(adata),
         "protocol": protocol,
         "seed": seed,
     }
     depths = relative_depths(arrays)
-    if protocol == "as_published":
+    if published:
         return _published(adata, arrays, labels, states, control, min_cells or 5, common, depths)
     return _corrected(
         adata,
@@ -893,14 +891,7 @@ def mean_shifts(
     >>> mean_shifts([[1.0], [3.0], [0.0], [1.0]], ["a", "a", "control", "control"], ["a"])
     array([[1.5]])
     """
-    names, labels = list(perturbations), np.asarray(labels)
-    codes = pd.Index([*names, control]).get_indexer(pd.Index(labels))
-    rows = np.flatnonzero(codes >= 0)
-    size = np.bincount(codes[rows], minlength=len(names) + 1)
-    members = sparse.csr_matrix(
-        (1 / size[codes[rows]], (codes[rows], rows)), shape=(len(names) + 1, labels.size)
-    )
-    mean = members @ np.asarray(matrix, dtype=float)
+    mean = _averages(labels, [*perturbations, control]) @ np.asarray(matrix, dtype=float)
     return mean[:-1] - mean[-1]
 
 
@@ -993,10 +984,8 @@ def published_reference(
     ndarray
         Cosine of ranks that were not centred, shape ``(p, p)``; all values lie near 1.
     """
-    mean, variance, size = _moments(X, np.asarray(labels), [*perturbations, control])
-    change = mean[:-1] - mean[-1]
-    error = np.sqrt(variance[:-1] / size[:-1] + variance[-1] / size[-1]) + 1e-8
-    strength = np.abs(change / error)
+    change, error = _differences(X, labels, perturbations, control)
+    strength = np.abs(change / (error + 1e-8))
     top = np.argsort(-strength, axis=1, kind="stable")[:, :n_top]
     kept = np.zeros_like(change)
     np.put_along_axis(kept, top, np.take_along_axis(change, top, axis=1), axis=1)

@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import rankdata, spearmanr
 from sklearn.neighbors import NearestNeighbors
 
+from sclin.benchmarks._cells import dataset_name, is_published
 from sclin.benchmarks._embeddings import embeddings, relative_depths
 from sclin.errors import InputError, nearest
 from sclin.evaluation import Interval, bootstrap, result, results_table
@@ -523,22 +524,17 @@ def run(
     InputError
         When time, representations or options cannot be used.
     """
-    if protocol not in ("corrected", "as_published"):
-        raise InputError(
-            f"Protocol {protocol!r} is neither 'corrected' nor 'as_published'."
-            + nearest(protocol, ("corrected", "as_published"))
-        )
+    score = _published if is_published(protocol) else _corrected
     times = measured_time(adata, time, order=time_order)
     arrays = embeddings(adata, representations)
     pca = reference_pca(adata, seed=seed)
     depths = relative_depths(arrays)
     common: dict[str, Any] = {
         "task": "trajectory",
-        "dataset": dataset or adata.uns.get("sclin", {}).get("dataset", "unnamed"),
+        "dataset": dataset or dataset_name(adata),
         "protocol": protocol,
         "seed": seed,
     }
-    score = _published if protocol == "as_published" else _corrected
     options = {"n_neighbors": n_neighbors, "n_pairs": n_pairs, "n_roots": n_roots, "seed": seed}
     groups = adata.obs[donor].to_numpy() if donor in adata.obs else None
     found = score(arrays, pca, times, groups, **options)
@@ -656,9 +652,8 @@ def _corrected(
         overlap = neighborhood_overlap(reference, neighbors)
         local = 1 - np.abs(time[neighbors] - time[:, None]).mean(axis=1) / expected
         far = _distances(matrix, pairs)
-        geometry = np.array(
-            [row_spearman(far[at], gap[at])[0] for at in _pair_blocks(unit, pairs, len(blocks))]
-        )
+        inside_unit = [unit[pairs[:, 0]] == u for u in range(len(blocks))]
+        geometry = np.array([row_spearman(far[at], gap[at])[0] for at in inside_unit])
         if len(blocks) > 1:
             scored = {
                 "pseudotime_time_spearman": interval(by_unit[name]),
@@ -690,12 +685,6 @@ def _corrected(
         "units": pd.DataFrame(by_unit, index=pd.Index(list(blocks), name="unit")),
         "roots": pd.DataFrame(by_root, index=pd.Index(roots, name="root")),
     }
-
-
-def _pair_blocks(
-    unit: NDArray[np.intp], pairs: NDArray[np.intp], n: int
-) -> list[NDArray[np.bool_]]:
-    return [unit[pairs[:, 0]] == u for u in range(n)]
 
 
 def _over_cells(

@@ -14,7 +14,6 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ import zarr
 from numpy.typing import NDArray
 
 from sclin.errors import ModelError, nearest
-from sclin.layers.tokens import dataset_id, read_rows
+from sclin.layers.tokens import dataset_id, read_rows, row_bytes
 
 if TYPE_CHECKING:
     from sclin.layers.models.base import Model
@@ -58,18 +57,8 @@ _WORDS = {
 
 def row_check(adata: ad.AnnData, start: int, stop: int, layer: str | None) -> NDArray[np.uint32]:
     """Checksum of each cell's counts, ``(stop - start,)``."""
-    rows = read_rows(adata, start, stop, layer=layer)
-    rows.eliminate_zeros()
-    rows.sort_indices()
-    index, data = rows.indices.astype("<i8"), rows.data.astype("<f4")
-    ends = rows.indptr
-    return np.array(
-        [
-            zlib.crc32(data[a:b].tobytes(), zlib.crc32(index[a:b].tobytes()))
-            for a, b in pairwise(ends)
-        ],
-        dtype=np.uint32,
-    )
+    cells = row_bytes(read_rows(adata, start, stop, layer=layer))
+    return np.array([zlib.crc32(data, zlib.crc32(index)) for index, data in cells], dtype=np.uint32)
 
 
 def _names_check(names: Iterable[str]) -> int:

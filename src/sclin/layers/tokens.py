@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -357,14 +358,17 @@ def dataset_id(adata: ad.AnnData, *, layer: str | None = None) -> str:
     for names in (adata.obs_names, adata.var_names):
         digest.update("\n".join(map(str, names)).encode())
     for i in _sample_rows(adata.n_obs, 64):
-        digest.update(_row_bytes(read_rows(adata, i, i + 1, layer=layer)))
+        for part in row_bytes(read_rows(adata, i, i + 1, layer=layer))[0]:
+            digest.update(part)
     return digest.hexdigest()[:16]
 
 
-def _row_bytes(row: sp.csr_matrix) -> bytes:
-    row.eliminate_zeros()
-    row.sort_indices()
-    return row.indices.astype("<i8").tobytes() + row.data.astype("<f4").tobytes()
+def row_bytes(rows: sp.csr_matrix) -> list[tuple[bytes, bytes]]:
+    """Columns and values of each cell as bytes, the same however the matrix is stored."""
+    rows.eliminate_zeros()
+    rows.sort_indices()
+    index, data = rows.indices.astype("<i8"), rows.data.astype("<f4")
+    return [(index[a:b].tobytes(), data[a:b].tobytes()) for a, b in pairwise(rows.indptr)]
 
 
 def row_sums(rows: sp.csr_matrix) -> NDArray[np.float64]:

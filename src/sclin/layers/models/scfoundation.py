@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from sclin.errors import InputError, ModelError, nearest
 from sclin.layers.encoder import Encoder, Packing
 from sclin.layers.models.base import Model, file_sha256, load_named
-from sclin.layers.tokens import Cells, GeneMatch, read_rows, with_specials
+from sclin.layers.tokens import Cells, GeneMatch, read_rows, row_sums, with_specials
 
 __all__ = ["ScFoundation", "read_vocabulary"]
 
@@ -285,7 +285,9 @@ class ScFoundation(Model):
             return
         totals = np.concatenate(
             [
-                _sums(match.restrict(read_rows(adata, i, min(i + 1024, adata.n_obs), layer=layer)))
+                row_sums(
+                    match.restrict(read_rows(adata, i, min(i + 1024, adata.n_obs), layer=layer))
+                )
                 for i in range(0, adata.n_obs, 1024)
             ]
         )
@@ -298,7 +300,7 @@ class ScFoundation(Model):
         n = np.diff(rows.indptr).astype(np.int64)
         data = rows.data.astype(np.float64)
         cell = np.repeat(np.arange(len(n)), n)
-        total = _sums(rows)
+        total = row_sums(rows)
         safe = np.where(total > 0, total, 1.0)
         if self.values == "counts":
             values = np.log1p(data / safe[cell] * 1e4)
@@ -310,7 +312,7 @@ class ScFoundation(Model):
             total = self._totals(obs)
         elif self.values == "log_reference":
             # The reference adds up the log values of all genes, and one.
-            total = _sums(raw) + 1
+            total = row_sums(raw) + 1
         elif self.values in ("bulk_counts", "bulk_log"):
             total = np.bincount(cell, weights=values, minlength=len(n)).astype(np.float64)
         s, t = self._depth(np.where(n > 0, total, 1.0))
@@ -364,10 +366,6 @@ class ScFoundation(Model):
     def official(self, x: Tensor, packing: Packing) -> Tensor:
         """S, T, max and mean over genes, side by side."""
         return torch.cat([self.pool(x, packing, p) for p in ("S", "T", "max", "mean")], dim=1)
-
-
-def _sums(rows: sp.csr_matrix) -> NDArray[np.float64]:
-    return np.asarray(rows.sum(axis=1, dtype=np.float64)).ravel()
 
 
 def _names(model: ScFoundation) -> dict[str, str]:

@@ -285,7 +285,7 @@ class TahoeX1(Model):
         if values is None:
             raise ModelError(f"{self.name} needs a value for each token.")
         gene, value = self.embed_parts(ids, values)
-        x = gene.add_(value) if not isinstance(self.gene_norm, nn.Identity) else gene + value
+        x = gene + value
         if self.drug is not None and self.chemistry is not None:
             x[packing.starts + 1] = self.chemistry(torch.tensor([self.drug], device=x.device))
         return x
