@@ -290,7 +290,7 @@ def verdicts(results: pd.DataFrame) -> list[str]:
         if {(task, "rank"), (task, "usual")} <= set(ours)
     }
     apart = [
-        f"{name}: {a['value']:.2f} against {b['value']:.2f}"
+        f"{name}: rank scores {a['value']:.2f}, log counts {b['value']:.2f}"
         + ("." if pd.notna(a["ci_low"]) else ", without an interval.")
         for name, (a, b) in pairs.items()
         if not (a["ci_low"] <= b["ci_high"] and b["ci_low"] <= a["ci_high"])
