@@ -177,7 +177,12 @@ def train(
             with torch.no_grad():  # start from the frequencies, so that all steps go beyond them
                 bert.cls.predictions.bias.copy_(torch.from_numpy(np.log(share / share.sum())))
             ids = _padded(cells, context)[~cells.empty]
-            curve = _fit(bert, ids, steps, batch_cells, seed, progress)
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)  # products are so small that threads would wait, not work
+            try:
+                curve = _fit(bert, ids, steps, batch_cells, seed, progress)
+            finally:
+                torch.set_num_threads(threads)
     model = Geneformer(bert.eval(), tokens, medians, name=name)
     model.loss_curve = curve
     model.checkpoint_sha256 = _weights_hash(bert)
