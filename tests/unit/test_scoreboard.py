@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -67,3 +68,16 @@ def test_published_results_fit_the_results_table():
     top = best.loc[best["value"].idxmax()]
     assert top["layer"] == "16"  # block 15 of the papers' count from 0
     assert top["relative_depth"] == pytest.approx(15 / 23, abs=1e-5)
+
+
+@pytest.mark.parametrize("profile", ["offline", "public"])
+def test_layers_stand_beside_random_weights_in_every_table(profile):
+    folder = Path(__file__).parents[2] / "results" / profile
+    tables = {path.stem: pd.read_csv(path) for path in sorted(folder.glob("1[2-4]_*.csv"))}
+    assert "13_layers_perturbation" in tables
+    for name, table in tables.items():
+        layers = table[table["representation"].str.startswith("layer:", na=False)]
+        keys = ["task", "dataset", "protocol", "split", "head", "metric"]
+        for group, rows in layers.groupby(keys, dropna=False):
+            trained = {m for m in rows["model"] if not m.endswith("-random")}
+            assert {f"{m}-random" for m in trained} <= set(rows["model"]), (name, group)
