@@ -213,35 +213,31 @@ def _page(name: str) -> str:
     return str(getattr(page, name)())
 
 
-MODULES = [
-    "normalization",
-    "projection",
-    "linear",
-    "evaluation",
-    "representations",
-    "benchmarks.cell_types",
-    "benchmarks.disease_state",
-    "benchmarks.cross_species",
-    "benchmarks.structure",
-    "benchmarks.regulation",
-    "benchmarks.manifold",
-    "benchmarks.trajectory",
-    "benchmarks.perturbation",
-    "layers",
-    "layers.store",
-    "layers.tokens",
-    "layers.selection",
-    "layers.tiny",
-    "datasets",
-    "datasets.orthologs",
-    "datasets.simulate",
-    "plotting",
-    "front",
-    "published",
-    "notebooks",
-    "teaching",
-    "errors",
-]
+MODULES = {
+    "representations": ["normalization", "projection", "linear", "representations", "evaluation"],
+    "benchmarks": [
+        "benchmarks.cell_types",
+        "benchmarks.disease_state",
+        "benchmarks.cross_species",
+        "benchmarks.structure",
+        "benchmarks.regulation",
+        "benchmarks.manifold",
+        "benchmarks.trajectory",
+        "benchmarks.perturbation",
+    ],
+    "layers": ["layers", "layers.store", "layers.tokens", "layers.selection", "layers.tiny"],
+    "data": [
+        "datasets",
+        "datasets.orthologs",
+        "datasets.simulate",
+        "published",
+        "plotting",
+        "front",
+        "notebooks",
+        "teaching",
+        "errors",
+    ],
+}
 
 
 def _is_shadowed(name: str) -> bool:
@@ -250,17 +246,12 @@ def _is_shadowed(name: str) -> bool:
     return not inspect.ismodule(getattr(importlib.import_module(parent), leaf))
 
 
-def api(root: Path) -> str:
-    """Document what each module exports."""
+def api(root: Path, part: str) -> str:
+    """Document what each module of a part exports, each name where it comes first."""
     seen: set[int] = set()
-    parts = []
-    for name in MODULES:
-        try:
-            module = importlib.import_module(f"sclin.{name}")
-        except ModuleNotFoundError as error:
-            if not (error.name or "").startswith("sclin"):
-                raise
-            continue
+    written = []
+    for name in (name for names in MODULES.values() for name in names):
+        module = importlib.import_module(f"sclin.{name}")
         lines = [
             f"## sclin.{name}",
             "",
@@ -272,21 +263,15 @@ def api(root: Path) -> str:
         ]
         for member in getattr(module, "__all__", []):
             thing = getattr(module, member)
-            if id(thing) in seen or inspect.ismodule(thing):
+            if id(thing) in seen or not callable(thing):
                 continue
-            if inspect.isclass(thing):
-                seen.add(id(thing))
-                lines += [
-                    f".. autoclass:: sclin.{name}.{member}",
-                    "   :members:",
-                    "   :show-inheritance:",
-                    "",
-                ]
-            elif callable(thing):
-                seen.add(id(thing))
-                lines += [f".. autofunction:: sclin.{name}.{member}", ""]
-        parts.append("\n".join([*lines, "```"]))
-    return "\n\n".join(parts)
+            seen.add(id(thing))
+            kind = "class" if inspect.isclass(thing) else "function"
+            lines.append(f".. auto{kind}:: sclin.{name}.{member}")
+            lines += ["   :members:", "   :show-inheritance:", ""] if kind == "class" else [""]
+        if name in MODULES[part]:
+            written.append("\n".join([*lines, "```"]))
+    return "\n\n".join(written)
 
 
 def protocols(root: Path, task: str) -> str:
