@@ -822,7 +822,7 @@ def _corrected(
     )
     rows_out = []
     for name, found in halvings.items():
-        intervals = _bootstrap(found, len(candidates), n_boot, common["seed"])
+        intervals = _bootstrap(found, n_boot, common["seed"])
         p_values = _mantel_mean(found, len(candidates), n_permutations, common["seed"])
         for k, rep in enumerate(arrays):
             extra = {
@@ -895,9 +895,7 @@ def mean_shifts(
     return mean[:-1] - mean[-1]
 
 
-def _bootstrap(
-    halvings: Sequence[Halving], n_candidates: int, n_boot: int, seed: int
-) -> list[Interval]:
+def _bootstrap(halvings: Sequence[Halving], n_boot: int, seed: int) -> list[Interval]:
     """Intervals over the perturbations that were ever proven, the same resamples for all."""
     used = np.unique(np.concatenate([h.members for h in halvings]))
     value = _mean_score(halvings, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,14 @@ MODELS = {
     "gene_medians=",
     "huggingface": "a folder of any transformers encoder; tokenizer=",
     "tiny": "a folder written by layers.tiny.train",
+}
+
+
+_ADAPTERS = {
+    "scfoundation": ("scfoundation", "ScFoundation"),
+    "tahoe-x1": ("tahoe", "TahoeX1"),
+    "geneformer": ("geneformer", "Geneformer"),
+    "huggingface": ("huggingface", "HuggingFaceEncoder"),
 }
 
 
@@ -68,30 +78,14 @@ def load_model(name: str, path: str | Path | None = None, **options: Any) -> Mod
 
 
 def _load(family: str, name: str, path: Any, options: dict[str, Any]) -> Model:
-    loader: Any
-    if family == "scfoundation":
-        from sclin.layers.models.scfoundation import ScFoundation
-
-        loader, options = ScFoundation.load, dict(options)
-        path = options.pop("checkpoint", None) or path
-    elif family == "tahoe-x1":
-        from sclin.layers.models.tahoe import TahoeX1
-
-        loader = TahoeX1.load
-    elif family == "geneformer":
-        from sclin.layers.models.geneformer import Geneformer
-
-        loader = Geneformer.load
-    elif family == "huggingface":
-        from sclin.layers.models.huggingface import HuggingFaceEncoder
-
-        loader = HuggingFaceEncoder.load
-    else:
+    if family == "tiny":
         from sclin.layers import tiny
 
         return tiny.load(path, **options)
-    import inspect
-
+    module, kind = _ADAPTERS[family]
+    loader = getattr(import_module(f"{__name__}.{module}"), kind).load
+    if family == "scfoundation":
+        path = options.pop("checkpoint", None) or path
     known = set(inspect.signature(loader).parameters) - {"path", "name"}
     for option in options:
         if option not in known:
@@ -99,7 +93,8 @@ def _load(family: str, name: str, path: Any, options: dict[str, Any]) -> Model:
                 f"{family} has no option {option!r}; it has {', '.join(sorted(known))}."
                 f"{nearest(option, known)}"
             )
-    return loader(path, name=name, **options)
+    model: Model = loader(path, name=name, **options)
+    return model
 
 
 def _randomised(model: Model, seed: int) -> Model:
