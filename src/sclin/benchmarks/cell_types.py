@@ -421,7 +421,8 @@ def between(
         cells, same_names, label=label, representations=representations, heads=heads,
         types=("shared",), min_cells=min_cells, options=options, n_boot=n_boot, seed=seed,
     )  # fmt: skip
-    return replace(found, results=found.results.assign(task=_TASK))
+    notes = found.results["note"].str.replace("0 ortholog pairs lost, ", "")
+    return replace(found, results=found.results.assign(task=_TASK, note=notes))
 
 
 def split_effect(

@@ -500,8 +500,10 @@ def run(
             groups = cells.obs[donor].astype(str).to_numpy()[p.cell]
         interval = macro_f1_interval(p.y_true, p.y_pred, groups=groups, n_boot=n_boot, seed=seed)
         accuracy = float(np.mean(p.y_true == p.y_pred))
-        unused = f"{about['pairs_lost']} ortholog pairs lost, " if about["pairs_lost"] else ""
-        note = f"{about['n_genes']} genes, {unused}{about['left_out']} cells left out"
+        note = (
+            f"{about['n_genes']} genes, {about['pairs_lost']} ortholog pairs lost, "
+            f"{about['left_out']} cells left out"
+        )
         fields: dict[str, Any] = {
             "task": _TASK, "dataset": dataset_name(cells, target), "protocol": protocol,
             "representation": name, "head": kind, "split": f"{source} to {target}",
