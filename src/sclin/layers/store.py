@@ -221,7 +221,7 @@ class LayerStore:
 
     @property
     def layers(self) -> list[str]:
-        """Names of the layers: ``"0"`` (embedding), ``"1"`` .. ``"L"``, ``"final"``."""
+        """Names of the layers, ``"0"`` (embedding), ``"1"`` .. ``"L"``, ``"final"``."""
         return list(self.manifest["layers"])
 
     @property
