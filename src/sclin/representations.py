@@ -37,6 +37,7 @@ __all__ = [
     "Predictions",
     "column",
     "cross_validate",
+    "fit_heads",
     "grid",
     "head",
     "head_fits",
