@@ -18,9 +18,7 @@ def test_a_plane_is_flat_and_a_swiss_roll_is_not():
     plane = np.random.default_rng(0).uniform(size=(500, 2)) @ np.ones((2, 3))
     plane[:, 0] += np.random.default_rng(1).uniform(size=500)
     flat = manifold.flatness(plane, ks=(8,), n_components=2, n_boot=20).iloc[0]
-    roll = manifold.flatness(
-        manifold.swiss_roll(900), ks=(8,), n_components=2, n_boot=20
-    ).iloc[0]
+    roll = manifold.flatness(manifold.swiss_roll(900), ks=(8,), n_components=2, n_boot=20).iloc[0]
     assert flat["pearson"] > 0.97 and flat["stretch"] < 1.3
     assert roll["pearson"] < flat["pearson"] - 0.25
     assert flat["ci_low"] <= flat["pearson"] <= flat["ci_high"]
