@@ -419,6 +419,8 @@ def run(
                 SCLIN_PROVENANCE=str(log),
                 # Libraries ask for widgets, which a printed page cannot hold.
                 PYTHONWARNINGS="ignore:IProgress not found",
+                # Threads that spin while they wait bring a busy machine to a halt.
+                OMP_WAIT_POLICY=os.environ.get("OMP_WAIT_POLICY", "passive"),
             ):
                 papermill.execute_notebook(
                     raw,
