@@ -428,8 +428,9 @@ def run(
                     parameters=given,
                     progress_bar=False,
                     kernel_name="python3",
-                    # The kernel listens on this machine only and need not warn of eavesdroppers.
-                    extra_arguments=["--log-level=ERROR"],
+                    # Errors of cells come back in the notebook; the terminal would only hear of
+                    # eavesdroppers and of the interrupt with which a kernel is shut down.
+                    extra_arguments=["--log-level=CRITICAL"],
                 )
         except PapermillExecutionError as error:
             failed = output.with_suffix(".failed.ipynb")
