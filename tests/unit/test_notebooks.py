@@ -223,3 +223,13 @@ def test_module_files_follow_imports(tmp_path):
         "datasets/fetch.py",
         "datasets/catalogue.yml",
     }
+
+
+@pytest.mark.parametrize("chapter", ["12_layers_trajectory", "13_layers_perturbation"])
+def test_chapters_on_layers_run_again_when_the_small_model_changes(chapter):
+    from sclin.dependencies import code_cells, module_files
+
+    root = Path(__file__).parents[2]
+    text = (root / "notebooks" / f"{chapter}.md").read_text(encoding="utf-8")
+    found = module_files(code_cells(text), root / "src" / "sclin")
+    assert root / "src/sclin/layers/tiny.py" in found

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from sclin import layers
 from sclin.errors import InputError, nearest
 from sclin.evaluation import PairedTest, paired_test
 
@@ -80,8 +81,6 @@ def layer_arrays(
     ModelError
         When no store of the model holds these cells.
     """
-    from sclin import layers
-
     if model in ("tiny", "tiny-random"):
         network = layers.tiny.cached(
             adata, random_weights=model == "tiny-random", steps=steps, seed=seed, progress=False
