@@ -315,7 +315,10 @@ def verdicts(results: pd.DataFrame) -> list[str]:
     gain = results[results["metric"] == "gain_over_final"]
     sure = gain[gain["ci_low"] > 0]
     if len(gain):
-        size = f", by {sure['value'].min():.2f} to {sure['value'].max():.2f}" if len(sure) else ""
+        ends = list(
+            dict.fromkeys(f"{v:.2f}" for v in sorted(sure["value"])[:: max(len(sure) - 1, 1)])
+        )
+        size = f", by {' to '.join(ends)}" if ends else ""
         made = bool(gain["dataset"].str.startswith("sim_").all())
         told.append(
             "**The layer is a choice to be tested.** Chosen on some donors or perturbations and "
