@@ -10,7 +10,7 @@ import pytest
 from anndata import AnnData
 from scipy import sparse
 
-from sclin.datasets import transfer
+from sclin.datasets import simulate, transfer
 
 
 @pytest.fixture
@@ -47,3 +47,15 @@ def cells(rng: np.random.Generator) -> AnnData:
     )
     var = pd.DataFrame(index=[f"g{i}" for i in range(genes)])
     return AnnData(counts, obs=obs, var=var)
+
+
+@pytest.fixture(scope="module")
+def mammals() -> simulate.SpeciesData:
+    """Eight simulated species, 120 cells each."""
+    return simulate.species(n_cells=120, n_genes=400, seed=1)
+
+
+@pytest.fixture(scope="module")
+def three(mammals: simulate.SpeciesData) -> dict[str, AnnData]:
+    """Three of them."""
+    return {name: mammals.adatas[name] for name in ("human", "mouse", "platypus")}

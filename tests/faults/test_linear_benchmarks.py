@@ -18,16 +18,6 @@ def cells():
     return simulate.atlas(n_cells=150, n_genes=120, n_types=3, n_donors=3, seed=1)
 
 
-@pytest.fixture(scope="module")
-def data():
-    return simulate.species(n_cells=120, n_genes=400, seed=1)
-
-
-@pytest.fixture(scope="module")
-def three(data):
-    return {name: data.adatas[name] for name in ("human", "mouse", "platypus")}
-
-
 # Species -----------------------------------------------------------------------------------------
 
 
@@ -37,17 +27,17 @@ def test_no_shared_gene_says_what_is_there():
         cross_species.cut_to_orthologs(a, b, pd.DataFrame({"source": ["X"], "target": ["b"]}))
 
 
-def test_species_without_table_or_common_types(three, data):
+def test_species_without_table_or_common_types(three, mammals):
     with pytest.raises(InputError, match="no ortholog table for human to mouse"):
         cross_species.run(three, {}, **FAST)
     with pytest.raises(InputError, match="two species"):
-        cross_species.run({"human": three["human"]}, data)
+        cross_species.run({"human": three["human"]}, mammals)
     with pytest.raises(InputError, match="species dataset"):
         cross_species.load_species(["human"])
     other = {name: a.copy() for name, a in three.items()}
     other["mouse"].obs["cell_type"] = "mouse " + other["mouse"].obs["cell_type"].astype(str)
     with pytest.raises(InputError, match="one vocabulary"):
-        cross_species.run(other, data, **FAST)
+        cross_species.run(other, mammals, **FAST)
     with pytest.raises(InputError, match="cut_to_orthologs first"):
         cross_species.transfer(three["human"], three["mouse"])
 

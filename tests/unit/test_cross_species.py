@@ -9,16 +9,6 @@ from sclin.datasets import simulate
 FAST = {"representations": ["rank"], "heads": ["projection"], "min_cells": 5, "n_boot": 20}
 
 
-@pytest.fixture(scope="module")
-def data():
-    return simulate.species(n_cells=120, n_genes=400, seed=1)
-
-
-@pytest.fixture(scope="module")
-def three(data):
-    return {name: data.adatas[name] for name in ("human", "mouse", "platypus")}
-
-
 def toy(genes, X):
     return AnnData(np.asarray(X, dtype=np.float32), var=pd.DataFrame(index=genes))
 
@@ -50,8 +40,8 @@ def test_published_averages_need_their_diagonal():
     assert table.loc["TF-Exemplar", "mean"] == pytest.approx(0.5, abs=5e-4)
 
 
-def test_matrix_has_no_diagonal_and_types_are_one_list(three, data):
-    found = cross_species.run(three, data, **FAST)
+def test_matrix_has_no_diagonal_and_types_are_one_list(three, mammals):
+    found = cross_species.run(three, mammals, **FAST)
     square = found.matrix("rank", "projection")
     assert np.isnan(np.diag(square)).all() and np.isfinite(square.to_numpy()).sum() == 6
     shared = found.scores.query("types == 'shared'").set_index(["source", "target"])["n_types"]
@@ -61,8 +51,8 @@ def test_matrix_has_no_diagonal_and_types_are_one_list(three, data):
     assert square.loc["human", "mouse"] > square.loc["human", "platypus"]
 
 
-def test_predictions_point_at_rows_of_the_target(three, data):
-    found = cross_species.run(three, data, **FAST)
+def test_predictions_point_at_rows_of_the_target(three, mammals):
+    found = cross_species.run(three, mammals, **FAST)
     p = found.predictions["human", "mouse", "shared", "rank", "projection"]
     truth = three["mouse"].obs["cell_type"].astype(str).to_numpy()
     assert (truth[p.cell] == p.y_true).all()
@@ -79,26 +69,26 @@ def test_as_published_has_a_diagonal_that_lifts_the_mean():
     assert means["mean of the matrix, diagonal in"] > means["mean of transfers, diagonal out"]
 
 
-def test_tables_work_either_way_round(three, data):
-    pairs = data.pairs("human", "mouse")
+def test_tables_work_either_way_round(three, mammals):
+    pairs = mammals.pairs("human", "mouse")
     two = {name: three[name] for name in ("mouse", "human")}
     found = cross_species.run(two, {("human", "mouse"): pairs}, types=["shared"], **FAST)
-    straight = cross_species.run(two, data, types=["shared"], **FAST)
+    straight = cross_species.run(two, mammals, types=["shared"], **FAST)
     pd.testing.assert_frame_equal(found.scores, straight.scores)
 
 
-def test_a_folder_of_tables_serves_both_ways(three, data, tmp_path):
-    pairs = data.pairs("human", "mouse", kind=None)
+def test_a_folder_of_tables_serves_both_ways(three, mammals, tmp_path):
+    pairs = mammals.pairs("human", "mouse", kind=None)
     pairs.assign(kind="ortholog_" + pairs["kind"]).to_csv(tmp_path / "human_mouse.csv")
     two = {name: three[name] for name in ("mouse", "human")}
     found = cross_species.run(two, cross_species.read_orthologs(tmp_path), types=["all"], **FAST)
-    straight = cross_species.run(two, data, types=["all"], **FAST)
+    straight = cross_species.run(two, mammals, types=["all"], **FAST)
     pd.testing.assert_frame_equal(found.scores, straight.scores)
 
 
-def test_seed_spread_lists_every_seed(three, data):
+def test_seed_spread_lists_every_seed(three, mammals):
     left, right, _ = cross_species.cut_to_orthologs(
-        three["human"], three["mouse"], data.pairs("human", "mouse")
+        three["human"], three["mouse"], mammals.pairs("human", "mouse")
     )
     table = cross_species.seed_spread(
         left, right, seeds=[0, 1], variants={"small": {"n_genes": 100, "n_components": 5}}
