@@ -315,10 +315,8 @@ def verdicts(results: pd.DataFrame) -> list[str]:
     gain = results[results["metric"] == "gain_over_final"]
     sure = gain[gain["ci_low"] > 0]
     if len(gain):
-        ends = list(
-            dict.fromkeys(f"{v:.2f}" for v in sorted(sure["value"])[:: max(len(sure) - 1, 1)])
-        )
-        size = f", by {' to '.join(ends)}" if ends else ""
+        least, most = f"{sure['value'].min():.2f}", f"{sure['value'].max():.2f}"
+        size = f", by {least}" + (f" to {most}" if most != least else "") if len(sure) else ""
         made = bool(gain["dataset"].str.startswith("sim_").all())
         told.append(
             "**The layer is a choice to be tested.** Chosen on some donors or perturbations and "
