@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,9 @@ __all__ = [
     "catalogue",
     "fetch",
     "load",
+    "load_many",
     "locate",
+    "name_of",
     "orthologs",
     "resource",
     "search_dirs",
@@ -89,7 +93,8 @@ def load(name: str | Path, **options: Any) -> AnnData:
     ----------
     name
         Name in the catalogue (``sclin data list``), or a path to ``.h5ad``, ``.zarr``, ``.csv``,
-        ``.tsv``, 10x ``.h5``, a 10x folder, ``.rda`` or ``.RData``.
+        ``.tsv``, 10x ``.h5``, a 10x folder, ``.rda`` or ``.RData``; options may follow, as in
+        ``"tabula_sapiens:tissue=lung"``.
     **options
         For datasets: the entry's option (``tissue=``, ``species=``, ``state=``, ``plate=``),
         ``path=`` for a file of your own in its place, and what its reader takes
@@ -112,15 +117,20 @@ def load(name: str | Path, **options: Any) -> AnnData:
     DataError
         When the name is unknown or a file cannot be had or read.
     InputError
-        When an option or a column does not exist.
+        When an option or a column does not exist, or gene names repeat.
 
     Examples
     --------
+    >>> load("sim_atlas:n_cells=100,n_genes=50").shape
+    (100, 50)
     >>> load("baron_humen")
     Traceback (most recent call last):
         ...
     sclin.errors.DataError: No dataset is called 'baron_humen'. Did you mean 'baron_human' ...
     """
+    spec = str(name)
+    name, said = _options_in(name)
+    options = {**said, **options}
     known = catalogue()
     columns = options.pop("columns", None) or {}
     counts = options.pop("counts", False)
@@ -137,8 +147,74 @@ def load(name: str | Path, **options: Any) -> AnnData:
         from sclin.datasets.readers import require_counts
 
         require_counts(cells, str(name))
+    for one in getattr(cells, "adatas", {"": cells}).values():
+        if said:
+            one.uns["sclin"]["dataset"] = spec
+        _distinct_genes(one, spec)
     _leave_provenance(cells)
     return cells
+
+
+def load_many(datasets: str | AnnData | Sequence[str | AnnData]) -> dict[str, AnnData]:
+    """Load one dataset or several.
+
+    Parameters
+    ----------
+    datasets
+        What `load` takes as a name, an AnnData, or a list of these.
+
+    Returns
+    -------
+    dict
+        Cells by name; a name that comes twice gets a number.
+
+    Raises
+    ------
+    InputError
+        When the list is empty, or gene names repeat.
+    """
+    single = isinstance(datasets, str | Path) or hasattr(datasets, "var_names")
+    entries = [datasets] if single else list(datasets)
+    if not entries:
+        raise InputError("The list of datasets is empty; name at least one, such as baron_human.")
+    found: dict[str, AnnData] = {}
+    for entry in entries:
+        cells = load(entry) if isinstance(entry, str | Path) else entry
+        name = name_of(cells)
+        _distinct_genes(cells, name)
+        found[name if name not in found else f"{name} #{len(found) + 1}"] = cells
+    return found
+
+
+def name_of(adata: AnnData) -> str:
+    """Name under which cells were loaded, with its options; ``"cells"`` when nobody wrote one."""
+    return str(adata.uns.get("sclin", {}).get("dataset", "cells"))
+
+
+def _options_in(name: str | Path) -> tuple[str | Path, dict[str, Any]]:
+    """Split ``name:key=value,key=value``; values are Python literals, or else text."""
+    if "=" not in str(name) or Path(name).exists():
+        return name, {}
+    plain, _, text = str(name).partition(":")
+    options: dict[str, Any] = {}
+    for part in text.split(","):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise InputError(f"{part!r} in {str(name)!r} is not of the form key=value.")
+        try:
+            options[key.strip()] = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            options[key.strip()] = value.strip()
+    return plain, options
+
+
+def _distinct_genes(adata: AnnData, name: str) -> None:
+    repeated = adata.var_names[adata.var_names.duplicated()].unique()
+    if len(repeated):
+        raise InputError(
+            f"{len(repeated)} gene names of {name} occur more than once, such as "
+            f"{str(repeated[0])!r}; sum these columns or call adata.var_names_make_unique() first."
+        )
 
 
 def _looks_like_path(name: str | Path) -> bool:
