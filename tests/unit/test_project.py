@@ -67,3 +67,23 @@ def test_every_notebook_is_a_page():
     pages = {c["file"] for part in toc["parts"] for c in part["chapters"]}
     notebooks = {f"book/chapters/{p.stem}" for p in (ROOT / "notebooks").glob("[0-9]*.md")}
     assert {p for p in pages if p.startswith("book/chapters/")} == notebooks
+
+
+def test_uv_obeys_the_settings_of_pip(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "book" / "_ext")
+    import install
+
+    there, gone = tmp_path / "wheels", tmp_path / "gone"
+    there.mkdir()
+    listing = (
+        f"global.find-links='{there}\\n{gone} https://wheels.invalid/'\n"
+        "global.constraint='/nowhere/constraints.txt'\n"
+        "global.index-url='https://one.invalid/simple'\n"
+        "freeze.index-url='https://other.invalid/simple'\n"
+        ":env:.index-url='https://two.invalid/simple'\n"
+    )
+    assert install.uv_settings(install.pip_settings(listing)) == {
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+        "UV_DEFAULT_INDEX": "https://two.invalid/simple",
+        "UV_FIND_LINKS": f"{there},https://wheels.invalid/",
+    }
