@@ -110,13 +110,13 @@ serve:  ## serve the built book on http://localhost:8000
 # Teaching ------------------------------------------------------------------------------------------
 
 exercises: $(STAMP)  ## student copies of the chapters, without the solutions
-	@$(BIN)/python -m sclin.teaching exercises
+	@$(BIN)/python book/_ext/teaching.py exercises
 
 slides: book  ## one slide deck for each part, from the executed chapters
-	@$(BIN)/python -m sclin.teaching slides
+	@$(BIN)/python book/_ext/teaching.py slides
 
 bundle: exercises slides  ## one zip for a classroom: book, student copies, slides
-	@$(BIN)/python -m sclin.teaching bundle
+	@$(BIN)/python book/_ext/teaching.py bundle
 
 # Tests --------------------------------------------------------------------------------------------
 

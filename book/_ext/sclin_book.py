@@ -1,7 +1,8 @@
 """What this book needs beyond Jupyter Book: static maths, generated passages, chapter facts.
 
 - Maths becomes MathML while building, so a page needs no script and no network for it.
-- A fenced block ``{generated} name`` is replaced by what ``generated.name`` returns.
+- A fenced block ``{generated} name`` is replaced by what the function of that name returns; each of
+  `PASSAGES` takes the root of the repository, and what else the block names.
 - Every chapter gets a strip of facts, its downloads and the command that runs it again.
 """
 
@@ -13,17 +14,37 @@ import json
 import re
 from pathlib import Path
 
-import generated
-import jupytext
-import nbformat
+import api
+import catalogue
+import chapter_page
+import chapters
+import corrections
+import explorer
+import front
+import tables
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
-from sphinx.util import logging
 
-from sclin import teaching
-
-logger = logging.getLogger(__name__)
+PASSAGES = {
+    passage.__name__: passage
+    for passage in (
+        front.front_figure,
+        front.verdicts,
+        front.findings,
+        tables.profile,
+        chapters.chapters,
+        chapters.outcomes,
+        chapters.marking,
+        chapters.status,
+        chapters.versions,
+        catalogue.datasets,
+        catalogue.models,
+        corrections.protocols,
+        explorer.depths,
+        api.api,
+    )
+}
 
 # Reference lists are no lists of list items; a box that scrolls must be reached by keyboard.
 BODY = {
@@ -60,10 +81,13 @@ def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
     root = Path(app.srcdir)
     if docname.startswith("book/chapters/"):
         notebook = json.loads(source[0])
-        generated.join_prints(notebook)
-        generated.part_figures(notebook)
-        generated.tidy_tables(notebook)
-        generated.add_facts(root, docname.rsplit("/", 1)[1], notebook)
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "markdown":
+                cell["source"] = fill(root, "".join(cell["source"]))
+        chapter_page.join_prints(notebook)
+        chapter_page.part_figures(notebook)
+        chapter_page.set_tables(root, notebook)
+        chapter_page.add_facts(root, docname.rsplit("/", 1)[1], notebook)
         source[0] = json.dumps(notebook)
         return
     if BLOCK.search(source[0]):
@@ -73,9 +97,7 @@ def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
 
 def fill(root: Path, text: str) -> str:
     """Replace each generated block by what its function returns."""
-    return BLOCK.sub(
-        lambda match: getattr(generated, match[1])(root, *(match[2] or "").split()), text
-    )
+    return BLOCK.sub(lambda match: PASSAGES[match[1]](root, *(match[2] or "").split()), text)
 
 
 def digest(text: str) -> str:
@@ -140,24 +162,14 @@ def write_downloads(app: Sphinx, error: Exception | None) -> None:
     folder = Path(app.outdir) / "downloads"
     folder.mkdir(exist_ok=True)
     for name in sorted(app.env.found_docs):
-        if not name.startswith("book/chapters/"):
-            continue
-        stem = name.rsplit("/", 1)[1]
-        path = Path(app.srcdir) / "notebooks" / f"{stem}.md"
-        notebook = (
-            jupytext.read(path) if path.exists() else nbformat.read(app.env.doc2path(name), 4)
-        )
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                cell.outputs, cell.execution_count = [], None
-        nbformat.write(notebook, folder / f"{stem}.ipynb")
-        nbformat.write(teaching.student_copy(notebook), folder / f"{stem}_student.ipynb")
-        jupytext.write(notebook, folder / f"{stem}.py", fmt="py:percent")
+        if name.startswith("book/chapters/"):
+            stem, executed = name.rsplit("/", 1)[1], Path(app.env.doc2path(name))
+            chapter_page.write_downloads(Path(app.srcdir), stem, executed, folder)
 
 
 def prepare(app: Sphinx) -> None:
     """Draw the front figure from the results at hand."""
-    generated.draw(Path(app.srcdir))
+    front.draw(Path(app.srcdir))
 
 
 def setup(app: Sphinx) -> dict[str, object]:

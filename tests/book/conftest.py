@@ -6,12 +6,14 @@ import functools
 import http.server
 import os
 import shutil
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "book" / "_ext"), str(Path(__file__).parent)]
 HTML = Path(os.environ.get("SCLIN_BOOK_HTML", ROOT / "_build" / "html"))
 FLAGS = [
     "--no-sandbox",

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
+import catalogue
+import chapter_page
+import chapters
+import corrections
 import pandas as pd
 import pytest
+import sclin_book
+import tables
+from rows import row, save
+
+from sclin import datasets
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
-
-import generated  # noqa: E402
-
-from sclin import teaching  # noqa: E402
-from sclin.evaluation import result, results_table  # noqa: E402
 
 
 @pytest.fixture
@@ -33,52 +35,49 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _save(root: Path, rows: list[dict]) -> None:
-    folder = root / "results" / "offline"
-    folder.mkdir(parents=True)
-    results_table(rows).to_csv(folder / "05_cell_types.csv", index=False)
-
-
-def _score(protocol: str, value: float, **more) -> dict:
-    shared = {"task": "cell_types", "dataset": "baron_human", "metric": "macro_f1"}
-    names = {"representation": "rank", "head": "logistic"}
-    return result(protocol=protocol, value=value, **(shared | names | more))
-
-
 def test_chapter_table_reads_the_front_matter(root: Path) -> None:
     assert "| II | [Naming cells](chapters/05_cell_types) | 2 | 1 | CPU | `baron_human` |" in (
-        generated.chapters(root)
+        chapters.chapters(root)
     )
 
 
 def test_outcomes_are_the_aims_of_the_chapters(root: Path) -> None:
     row = "| name a cell<br>hold donors out | {ref}`ex-05-a` |"
-    assert row in generated.outcomes(root)
+    assert row in chapters.outcomes(root)
 
 
 def test_marking_guide_holds_questions_and_answers(root: Path) -> None:
     row = "| {ref}`ex-05-a` | Which type? | Gamma, see {doc}`chapters/04_x`. |"
-    assert row in generated.marking(root)
+    assert row in chapters.marking(root)
 
 
-def test_protocols_show_the_measured_change(root: Path) -> None:
-    assert "no results" in generated.protocols(root, "cell_types")
-    _save(root, [_score("as_published", 0.95), _score("corrected", 0.93)])
-    assert "| 0.950 | 0.930 | -0.020 |" in generated.protocols(root, "cell_types")
-    assert "profile offline" in generated.protocols(root, "trajectory")
+def _both(old: float, new: float, **more: object) -> list[dict]:
+    return [
+        row("rank", old, protocol="as_published", **{"split": "folds"} | more),
+        row("rank", new, **more),
+    ]
 
 
-def test_front_page_without_results_says_so(root: Path) -> None:
-    generated.draw(root)
-    assert "make book" in generated.front_figure(root)
-    assert generated.findings(root) == ""
+def test_protocols_show_the_measured_change_of_single_rows(root: Path) -> None:
+    assert "no results" in corrections.protocols(root, "cell_types")
+    save(root, [*_both(0.95, 0.93), *_both(0.1, 0.2, variant="shuffled_labels")])
+    text = corrections.protocols(root, "cell_types")
+    assert "| 0.950 | 0.930 | -0.020 |" in text and "0.100" not in text
+    assert "profile offline" in corrections.protocols(root, "trajectory")
 
 
-def test_front_page_with_results_shows_them(root: Path) -> None:
-    _save(root, [_score("corrected", 0.93, ci_low=0.9, ci_high=0.95)])
-    generated.draw(root)
-    assert ":alt: Dot plot" in generated.front_figure(root)
-    assert "**0.93** [0.90, 0.95]" in generated.findings(root)
+def test_protocols_pair_splits_and_never_average(root: Path) -> None:
+    there, back = _both(0.5, 0.6, split="a to b"), _both(0.3, 0.1, split="b to a")
+    save(root, [*there, *back, *_both(0.7, 0.8, head="knn"), row("rank", 0.9, head="knn", seed=1)])
+    rows = corrections.pairs(tables.results(root))
+    assert sorted(rows["corrected"] - rows["as_published"]) == pytest.approx([-0.2, 0.1])
+
+
+def test_pages_read_the_build_at_hand_before_the_frozen_tables(root: Path) -> None:
+    save(root, [row(value=0.1)])
+    assert tables.results(root)["value"].tolist() == [0.1]
+    save(root, [row(value=0.2)], folder="_build/results/offline")
+    assert tables.results(root)["value"].tolist() == [0.2]
 
 
 def _notebook() -> dict:
@@ -107,7 +106,7 @@ def _notebook() -> dict:
 
 def test_facts_stand_below_the_title(root: Path) -> None:
     notebook = _notebook()
-    generated.add_facts(root, "05_cell_types", notebook)
+    chapter_page.add_facts(root, "05_cell_types", notebook)
     text = notebook["cells"][0]["source"]
     assert text.startswith("# Naming cells\n") and text.rstrip().endswith("Opening.")
     assert "<b>2</b> min" in text and "<code>baron_human</code>" in text
@@ -119,14 +118,14 @@ def test_a_chapter_without_a_title_is_refused(root: Path) -> None:
     notebook = _notebook()
     notebook["cells"].pop(0)
     with pytest.raises(ValueError, match="title"):
-        generated.add_facts(root, "05_cell_types", notebook)
+        chapter_page.add_facts(root, "05_cell_types", notebook)
 
 
 def test_prints_of_a_figure_cell_get_their_own_cell() -> None:
     notebook = _notebook()
     widget = {"output_type": "stream", "name": "stderr", "text": "TqdmWarning: IProgress not found"}
     notebook["cells"][1]["outputs"] = [widget]
-    generated.part_figures(notebook)
+    chapter_page.part_figures(notebook)
     assert notebook["cells"][1]["outputs"] == []
     drawn, rest = notebook["cells"][2:]
     assert [list(o["data"]) for o in drawn["outputs"]] == [["image/png"]]
@@ -136,28 +135,51 @@ def test_prints_of_a_figure_cell_get_their_own_cell() -> None:
 
 def test_tables_are_set_like_a_book() -> None:
     scores = pd.DataFrame({"name": ["a", "b"], "value": [0.5, None]})
-    text = teaching.tidy_table(scores.to_html())
+    text = tables.tidy(scores.to_html())
     assert "<th>0</th>" not in text and '<td class="num">–</td>' in text
     assert '<th class="num">value</th>' in text and "<th>name</th>" in text
-    named = teaching.tidy_table(scores.set_index("name").to_html())
+    named = tables.tidy(scores.set_index("name").to_html())
     assert named.count("<tr") == 3 and "<th>name</th>" in named and "<th>a</th>" in named
 
 
 def test_pages_follow_the_profile_that_was_built(root: Path) -> None:
-    assert "profile **offline**" in generated.profile(root)
+    assert "profile **offline**" in tables.profile(root)
     chapters = root / "book" / "chapters"
     chapters.mkdir(parents=True)
     run = {"metadata": {"sclin_run": {"profile": "public"}}, "cells": []}
     (chapters / "05_cell_types.ipynb").write_text(json.dumps(run))
-    _save(root, [_score("corrected", 0.11)])
-    assert "profile **public**" in generated.profile(root)
-    assert generated.findings(root) == ""
+    save(root, [row()])
+    assert "profile **public**" in tables.profile(root)
+    assert tables.results(root) is None
     (root / "results" / "offline").rename(root / "results" / "public")
-    assert "**0.11**" in generated.findings(root)
+    assert len(tables.results(root)) == 1
+
+
+def test_pages_name_every_dataset_and_model() -> None:
+    found, text = datasets.catalogue(), catalogue.datasets(ROOT)
+    assert all(f"`{name}`" in text for name in [*found, *found.resources])
+    assert "recorded on first fetch" in text and "## Tier packaged" in text
+    assert all(f"`{name}`" in catalogue.models(ROOT) for name in found.models)
+
+
+def test_blocks_of_pages_name_passages_that_exist() -> None:
+    sources = [*(ROOT / "book").glob("*.md"), *(ROOT / "notebooks").glob("*.md")]
+    asked = {m[1] for path in sources for m in sclin_book.BLOCK.finditer(path.read_text())}
+    assert asked <= set(sclin_book.PASSAGES)
+    assert "depths" in asked
+
+
+def test_a_table_of_a_chapter_gets_filters_when_its_cell_asks(root: Path) -> None:
+    output = {"data": {"text/html": pd.DataFrame({"a": ["05_cell_types"]}).to_html(index=False)}}
+    wanted = {"filterable": {"caption": "All", "choices": ["a"]}}
+    notebook = {"cells": [{"cell_type": "code", "metadata": wanted, "outputs": [output]}]}
+    chapter_page.set_tables(root, notebook)
+    text = output["data"]["text/html"]
+    assert "<select" in text and '<a href="05_cell_types.html">' in text
 
 
 def test_prints_of_a_cell_stand_in_one_box() -> None:
     lines = [{"output_type": "stream", "name": "stdout", "text": text} for text in ("a\n", "b\n")]
     notebook = {"cells": [{"cell_type": "code", "outputs": lines}, {"cell_type": "markdown"}]}
-    generated.join_prints(notebook)
+    chapter_page.join_prints(notebook)
     assert [output["text"] for output in notebook["cells"][0]["outputs"]] == ["a\nb\n"]

