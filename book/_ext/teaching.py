@@ -50,7 +50,8 @@ def bundle(
     folders |= {"slides": decks, "student": copies}
     files = {root / name: Path(name) for name in KIT}
     for place, folder in folders.items():
-        files |= {path: Path(place) / path.relative_to(folder) for path in sorted(folder.rglob("*"))}
+        paths = sorted(folder.rglob("*"))
+        files |= {path: Path(place) / path.relative_to(folder) for path in paths}
     files |= {path: Path("data") / path.name for path in data}
     out.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
