@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import importlib
 from importlib.metadata import version as _version
-from types import ModuleType
+from typing import Any
 
 __version__ = _version("sclin")
 
-_SUBMODULES = (
-    "battery",
-    "benchmarks",
-    "datasets",
-    "errors",
-    "evaluation",
-    "layers",
-    "linear",
-    "normalization",
-    "notebooks",
-    "plotting",
-    "projection",
-    "published",
-    "representations",
-)
+_MODULES = (
+    "datasets", "errors", "evaluation", "heads", "judge", "layers", "linear", "normalization",
+    "notebooks", "plotting", "projection", "published", "representations", "results", "statistics",
+    "tasks",
+)  # fmt: skip
+_ENGINE = ("evaluate", "measure")
 
-__all__ = ["__version__", *_SUBMODULES]  # noqa: PLE0604
+__all__ = ["__version__", *_ENGINE, *_MODULES]  # noqa: PLE0604
 
 
-def __getattr__(name: str) -> ModuleType:
-    if name in _SUBMODULES:
+def __getattr__(name: str) -> Any:
+    if name in _ENGINE:
+        return getattr(importlib.import_module("sclin.evaluation"), name)
+    if name in _MODULES:
         return importlib.import_module(f"sclin.{name}")
     raise AttributeError(f"module 'sclin' has no attribute {name!r}")
 

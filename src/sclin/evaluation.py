@@ -1,835 +1,564 @@
-"""How a representation is judged: splits, metrics, intervals, paired tests, controls, results.
+"""The engine: one loop over representations, heads and folds, for every benchmark.
 
-The functions here know nothing of genes or models.
-They take labels, predictions and groups (donors, species, perturbations), and they return numbers
-with an interval and an n.
+`evaluate` judges representations by classes, `measure` by any score of the embedding.
+Both return `Results`: a table, what it rests on, paired comparisons and a verdict in words.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import product
-from pathlib import Path
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import (
-    accuracy_score,
-    f1_score,
-    log_loss,
-    precision_recall_fscore_support,
-    precision_score,
-    recall_score,
-    roc_auc_score,
-)
-from sklearn.model_selection import (
-    LeaveOneGroupOut,
-    StratifiedGroupKFold,
-    StratifiedKFold,
-    StratifiedShuffleSplit,
-)
+from anndata import AnnData
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold
+from tqdm import tqdm
 
+from sclin import results
 from sclin.errors import InputError, nearest
+from sclin.heads import head
+from sclin.projection import CentroidProjection
+from sclin.representations import CONTROLS, labels, representation
+from sclin.statistics import (
+    SCORES,
+    bootstrap,
+    find_scorer,
+    paired_test,
+    permuted,
+    score_difference,
+    scored,
+)
 
-__all__ = [
-    "COLUMNS",
-    "Interval",
-    "PairedTest",
-    "Split",
-    "bootstrap",
-    "calibration_curve",
-    "classification_metrics",
-    "leave_one_donor_out",
-    "load_results",
-    "macro_f1_difference",
-    "macro_f1_interval",
-    "paired_test",
-    "per_class_f1",
-    "result",
-    "results_table",
-    "save_results",
-    "shuffled",
-    "split_cells",
-    "split_donors",
-]
+__all__ = ["Comparison", "Results", "Verdict", "evaluate", "measure"]
+
+SHUFFLED = "shuffled_labels"
+_LEFT_OUT = ("representation", "head", "fold", "n", "reason")
 
 
-# Splits ------------------------------------------------------------------------------------------
-
-
-class Split(NamedTuple):
-    """Row numbers of the training and the test part, and the name of the test part."""
-
-    train: NDArray[np.intp]
-    test: NDArray[np.intp]
-    name: str
-
-
-def _labels(y: ArrayLike, name: str = "y") -> NDArray[Any]:
-    """Labels as a one-dimensional array without missing values and with two classes or more."""
-    labels = np.asarray(y)
-    if labels.ndim != 1:
-        raise InputError(f"{name} has {labels.ndim} dimensions; labels are one value per cell.")
-    missing = int(pd.isna(labels).sum())
-    if missing:
-        raise InputError(
-            f"{name} lacks a value for {missing} of {labels.size} cells; drop these cells first."
-        )
-    if np.unique(labels).size < 2:
-        raise InputError(
-            f"{name} holds one class only ({str(labels[0])!r} in all {labels.size} cells); "
-            "a classifier needs at least two."
-            if labels.size
-            else f"{name} is empty; give at least two classes of cells."
-        )
-    return labels
-
-
-def split_cells(
-    y: ArrayLike, *, n_splits: int = 5, test_size: float | None = None, seed: int = 0
-) -> list[Split]:
-    """Split cells at random, each class in proportion.
-
-    Cells of one donor land on both sides, so the score answers how well the method knows these
-    donors and not how well it does on a new one.
-
-    Parameters
-    ----------
-    y
-        Class of each cell, shape ``(n_cells,)``.
-    n_splits
-        Number of folds, or of repeats when ``test_size`` is given.
-    test_size
-        Share of cells in the test part; ``None`` gives disjoint folds.
-    seed
-        Seed of the shuffle.
-
-    Returns
-    -------
-    list of Split
-
-    Raises
-    ------
-    InputError
-        When a class has fewer cells than there are folds.
-    """
-    labels = _labels(y)
-    names, counts = np.unique(labels, return_counts=True)
-    need = n_splits if test_size is None else 2
-    if counts.min() < need:
-        rare = str(names[counts.argmin()])
-        raise InputError(
-            f"Class {rare!r} has {counts.min()} cells, fewer than the {need} that "
-            f"{n_splits} splits need; drop rare classes or lower n_splits."
-        )
-    if test_size is None:
-        splitter: Any = StratifiedKFold(n_splits, shuffle=True, random_state=seed)
-        label = "fold"
-    else:
-        splitter = StratifiedShuffleSplit(n_splits, test_size=test_size, random_state=seed)
-        label = "repeat"
-    return [
-        Split(train, test, f"{label} {i}")
-        for i, (train, test) in enumerate(splitter.split(np.zeros(labels.size), labels))
-    ]
-
-
-def _groups(groups: ArrayLike, n: int, name: str = "donors") -> NDArray[Any]:
-    values = np.asarray(groups)
-    if values.shape != (n,):
-        raise InputError(f"{name} has shape {values.shape}; {n} cells need {n} values.")
-    missing = int(pd.isna(values).sum())
-    if missing:
-        raise InputError(
-            f"{name} lacks a value for {missing} of {n} cells; drop these cells first."
-        )
-    if np.unique(values).size < 2:
-        raise InputError(
-            f"{name} holds one value only ({str(values[0])!r}); holding a donor out needs two "
-            "or more. Split by cells instead and say so."
-        )
-    return values
-
-
-def split_donors(
-    y: ArrayLike, donors: ArrayLike, *, n_splits: int = 5, seed: int = 0
-) -> list[Split]:
-    """Split whole donors into folds, classes balanced as far as donors allow.
-
-    Parameters
-    ----------
-    y
-        Class of each cell, shape ``(n_cells,)``.
-    donors
-        Donor of each cell, shape ``(n_cells,)``.
-    n_splits
-        Number of folds; at most the number of donors.
-    seed
-        Seed of the shuffle.
-
-    Returns
-    -------
-    list of Split
-
-    Raises
-    ------
-    InputError
-        When there are fewer donors than folds.
-    """
-    labels = _labels(y)
-    values = _groups(donors, labels.size)
-    n_donors = np.unique(values).size
-    if n_donors < n_splits:
-        raise InputError(
-            f"{n_donors} donors cannot fill {n_splits} folds; lower n_splits to {n_donors} "
-            "or leave one donor out."
-        )
-    splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
-    return [
-        Split(train, test, "donors " + ", ".join(map(str, np.unique(values[test]))))
-        for train, test in splitter.split(np.zeros(labels.size), labels, values)
-    ]
-
-
-def leave_one_donor_out(donors: ArrayLike) -> list[Split]:
-    """Hold out each donor once.
-
-    Parameters
-    ----------
-    donors
-        Donor of each cell, shape ``(n_cells,)``.
-
-    Returns
-    -------
-    list of Split
-        One per donor, named after the donor held out.
-
-    Examples
-    --------
-    >>> [split.name for split in leave_one_donor_out(["a", "a", "b", "c"])]
-    ['a', 'b', 'c']
-    """
-    values = np.asarray(donors)
-    values = _groups(values, values.size)
-    return [
-        Split(train, test, str(values[test[0]]))
-        for train, test in LeaveOneGroupOut().split(np.zeros(values.size), groups=values)
-    ]
-
-
-def shuffled(y: ArrayLike, *, groups: ArrayLike | None = None, seed: int = 0) -> NDArray[Any]:
-    """Permute labels: the null control of every classification.
-
-    Parameters
-    ----------
-    y
-        Labels, shape ``(n_cells,)``.
-    groups
-        When given, labels are permuted within each group (donor) only.
-    seed
-        Seed of the permutation.
-
-    Returns
-    -------
-    ndarray
-        The same labels in another order.
-    """
-    labels = np.array(y, copy=True)
-    rng = np.random.default_rng(seed)
-    if groups is None:
-        return rng.permutation(labels)
-    values = np.asarray(groups)
-    for group in np.unique(values):
-        rows = np.flatnonzero(values == group)
-        labels[rows] = labels[rng.permutation(rows)]
-    return labels
-
-
-# Metrics -----------------------------------------------------------------------------------------
-
-
-def classification_metrics(
-    y_true: ArrayLike,
-    y_pred: ArrayLike,
-    *,
-    proba: ArrayLike | None = None,
-    classes: Sequence[Any] | None = None,
-) -> dict[str, float]:
-    """Macro F1 and its friends.
-
-    Macro means run over the union of true and predicted classes, as scikit-learn does.
-
-    Parameters
-    ----------
-    y_true, y_pred
-        True and predicted class of each cell, shape ``(n_cells,)``.
-    proba
-        Class probabilities, shape ``(n_cells, n_classes)``; adds ``auroc`` (one against the rest,
-        macro mean over the classes present) and ``log_loss`` (nats).
-    classes
-        Names of the columns of ``proba``.
-
-    Returns
-    -------
-    dict
-        ``macro_f1``, ``weighted_f1``, ``macro_precision``, ``macro_recall``, ``accuracy``,
-        ``balanced_accuracy`` and, with ``proba``, ``auroc`` and ``log_loss``.
-    """
-    true, pred = np.asarray(y_true), np.asarray(y_pred)
-    metrics = {
-        "macro_f1": f1_score(true, pred, average="macro", zero_division=0),
-        "weighted_f1": f1_score(true, pred, average="weighted", zero_division=0),
-        "macro_precision": precision_score(true, pred, average="macro", zero_division=0),
-        "macro_recall": recall_score(true, pred, average="macro", zero_division=0),
-        "accuracy": accuracy_score(true, pred),
-        # The mean recall over the true classes; the macro recall also counts classes never true.
-        "balanced_accuracy": recall_score(
-            true, pred, labels=np.unique(true), average="macro", zero_division=0
-        ),
-    }
-    if proba is not None:
-        if classes is None:
-            raise InputError("proba came without classes; name its columns.")
-        probabilities = np.asarray(proba, dtype=float)
-        areas = [
-            roc_auc_score(true == c, probabilities[:, j])
-            for j, c in enumerate(classes)
-            if 0 < (true == c).sum() < true.size
-        ]
-        metrics["auroc"] = float(np.mean(areas)) if areas else float("nan")
-        known = np.isin(true, np.asarray(classes))
-        metrics["log_loss"] = log_loss(true[known], probabilities[known], labels=list(classes))
-    return {name: float(value) for name, value in metrics.items()}
-
-
-def per_class_f1(y_true: ArrayLike, y_pred: ArrayLike) -> pd.DataFrame:
-    """Precision, recall, F1 and number of cells of each class.
-
-    Parameters
-    ----------
-    y_true, y_pred
-        True and predicted class of each cell, shape ``(n_cells,)``.
-
-    Returns
-    -------
-    DataFrame
-        Index ``class``; columns ``precision``, ``recall``, ``f1``, ``n``.
-    """
-    true, pred = np.asarray(y_true), np.asarray(y_pred)
-    names = np.unique(np.concatenate([true, pred]))
-    columns = precision_recall_fscore_support(true, pred, labels=names, zero_division=0)
-    table = pd.DataFrame(
-        dict(zip(("precision", "recall", "f1", "n"), columns, strict=True)), index=names
-    )
-    return table.rename_axis("class")
-
-
-def calibration_curve(
-    y_true: ArrayLike, proba: ArrayLike, classes: Sequence[Any], *, n_bins: int = 10
-) -> pd.DataFrame:
-    """Compare the confidence of the predicted class with how often it is right.
-
-    Parameters
-    ----------
-    y_true
-        True class of each cell, shape ``(n_cells,)``.
-    proba
-        Class probabilities, shape ``(n_cells, n_classes)``.
-    classes
-        Names of the columns of ``proba``.
-    n_bins
-        Number of bins of equal width on [0, 1].
-
-    Returns
-    -------
-    DataFrame
-        One row per bin that holds cells: ``confidence``, ``accuracy``, ``n``.
-        ``attrs["ece"]`` is the expected calibration error, the mean absolute gap over cells.
-    """
-    probabilities = np.asarray(proba, dtype=float)
-    confidence = probabilities.max(axis=1)
-    right = np.asarray(classes)[probabilities.argmax(axis=1)] == np.asarray(y_true)
-    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
-    table = (
-        pd.DataFrame({"bin": bins, "confidence": confidence, "accuracy": right.astype(float)})
-        .groupby("bin")
-        .agg(confidence=("confidence", "mean"), accuracy=("accuracy", "mean"), n=("bin", "size"))
-        .reset_index(drop=True)
-    )
-    gap = (table["confidence"] - table["accuracy"]).abs()
-    table.attrs["ece"] = float(np.average(gap, weights=table["n"]))
-    return table
-
-
-# Intervals and tests -----------------------------------------------------------------------------
-
-
-class Interval(NamedTuple):
-    """A number, its bootstrap interval, and the number of units it rests on."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}], n = {self.n}"
-
-
-class PairedTest(NamedTuple):
-    """A mean paired difference, its interval, a two-sided permutation p value and n."""
+class Comparison(NamedTuple):
+    """A paired difference, its interval, its p value, and the units that it rests on."""
 
     difference: float
-    low: float
-    high: float
+    ci_low: float
+    ci_high: float
     p_value: float
     n: int
+    unit: str
+
+    @property
+    def proven(self) -> bool:
+        """Whether the interval leaves out zero and the p value is below 0.05."""
+        return self.p_value < 0.05 and not self.ci_low <= 0 <= self.ci_high
 
 
-def _quantiles(draws: ArrayLike, level: float) -> tuple[float, float]:
-    tail = (1 - level) / 2
-    low, high = np.nanquantile(np.asarray(draws, dtype=float), [tail, 1 - tail])
-    return float(low), float(high)
+class Verdict(NamedTuple):
+    """What the paired rows and the controls allow to say."""
+
+    best: str
+    equals: tuple[str, ...]
+    words: str
+
+    def __str__(self) -> str:
+        return self.words
 
 
-def bootstrap(
-    statistic: Callable[..., float],
-    *arrays: ArrayLike,
-    groups: ArrayLike | None = None,
-    n_boot: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Percentile bootstrap interval of any statistic of paired arrays.
+@dataclass(frozen=True)
+class Results:
+    """What `evaluate` and `measure` found.
 
-    Parameters
+    Attributes
     ----------
-    statistic
-        Function of the arrays that returns one number; it may return NaN for a resample that
-        it cannot score, which is then left out of the interval.
-    *arrays
-        Arrays of one length, resampled together along their first axis.
-    groups
-        Unit of resampling of each row (donor, species, perturbation); ``None`` resamples rows.
-    n_boot
-        Number of resamples.
-    level
-        Coverage of the interval.
-    seed
-        Seed of the resampling.
-
-    Returns
-    -------
-    Interval
-        ``n`` is the number of groups, or of rows without groups.
-
-    References
-    ----------
-    Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
-
-    Examples
-    --------
-    >>> interval = bootstrap(np.mean, [1.0, 2.0, 3.0, 4.0], seed=0)
-    >>> interval.value, interval.n
-    (2.5, 4)
+    table
+        Rows of `sclin.results`, one number each.
+    predictions
+        One row per test cell, representation and head: ``cell``, ``group``, ``fold``,
+        ``representation``, ``head``, ``variant``, ``y_true``, ``y_pred``. Of `measure`: one row
+        per unit, representation and metric, with its ``value``.
+    probabilities
+        Class probabilities by representation and head, rows as in ``predictions``.
+    left_out
+        Pairs of representation and head that make no sense and cells whose class no training
+        part held, with the reason.
     """
-    columns = [np.asarray(a) for a in arrays]
-    sizes = {a.shape[0] for a in columns}
-    if len(sizes) != 1 or 0 in sizes:
-        raise InputError(
-            f"The arrays to resample have {sorted(sizes)} rows; they need one length above zero."
-        )
-    size = sizes.pop()
-    rng = np.random.default_rng(seed)
-    if groups is None:
-        units = [np.array([i]) for i in range(size)]
-    else:
-        values = np.asarray(groups)
-        if values.shape != (size,):
-            raise InputError(f"groups has shape {values.shape}; {size} rows need {size} values.")
-        units = [np.flatnonzero(values == g) for g in np.unique(values)]
-    draws = np.empty(n_boot)
-    for b in range(n_boot):
-        chosen = rng.integers(len(units), size=len(units))
-        rows = chosen if groups is None else np.concatenate([units[i] for i in chosen])
-        draws[b] = statistic(*(a[rows] for a in columns))
-    low, high = _quantiles(draws, level)
-    return Interval(float(statistic(*columns)), low, high, len(units))
 
+    table: pd.DataFrame
+    predictions: pd.DataFrame
+    probabilities: Mapping[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
+    left_out: pd.DataFrame = field(default_factory=partial(pd.DataFrame, columns=list(_LEFT_OUT)))
 
-def _f1_from_confusion(confusion: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Macro F1 over the classes present, for confusion counts of shape (..., true, predicted)."""
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    total = confusion.sum(axis=-1) + confusion.sum(axis=-2)
-    present = total > 0
-    f1 = np.divide(2 * hits, total, out=np.zeros(total.shape), where=present)
-    return np.asarray(f1.sum(axis=-1) / np.maximum(present.sum(axis=-1), 1))
+    def of(self, representation: str, head: str = "", variant: str = "") -> pd.DataFrame:
+        """Predictions of one representation and head.
 
-
-def _resampled_counts(
-    counts: NDArray[np.integer], rng: np.random.Generator, n_boot: int
-) -> NDArray[np.floating]:
-    """Resample groups, then cells within each, for counts of shape (groups, outcomes)."""
-    n_groups, n_outcomes = counts.shape
-    sizes = counts.sum(axis=1)
-    shares = counts / sizes[:, None]
-    draws = np.zeros((n_boot, n_outcomes))
-    for b in range(n_boot):
-        for g in rng.integers(0, n_groups, size=(n_groups,)):
-            draws[b] += rng.multinomial(sizes[g], shares[g])
-    return draws
-
-
-def _outcome_counts(
-    y_true: ArrayLike, predictions: Sequence[ArrayLike], groups: ArrayLike | None
-) -> tuple[NDArray[np.integer], int]:
-    """Count each (true, predicted, ...) outcome per group; returns the counts and n classes."""
-    columns = [np.asarray(y_true), *(np.asarray(p) for p in predictions)]
-    if len({c.shape for c in columns}) != 1 or columns[0].size == 0:
-        raise InputError(
-            f"True and predicted labels have shapes {[c.shape for c in columns]}; "
-            "they need one value per cell, and at least one cell."
-        )
-    names, codes = np.unique(np.concatenate(columns), return_inverse=True)
-    outcome = np.ravel_multi_index(
-        tuple(codes.reshape(len(columns), -1)), (names.size,) * len(columns)
-    )
-    group = (
-        np.zeros(outcome.size, dtype=int)
-        if groups is None
-        else np.unique(np.asarray(groups), return_inverse=True)[1]
-    )
-    counts = np.zeros((group.max() + 1, names.size ** len(columns)), dtype=int)
-    np.add.at(counts, (group, outcome), 1)
-    return counts, names.size
-
-
-def macro_f1_interval(
-    y_true: ArrayLike,
-    y_pred: ArrayLike,
-    *,
-    groups: ArrayLike | None = None,
-    n_boot: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Macro F1 pooled over cells, with a bootstrap interval over donors and cells.
-
-    Parameters
-    ----------
-    y_true, y_pred
-        True and predicted class of each cell, shape ``(n_cells,)``.
-    groups
-        Donor of each cell; donors are resampled first, then cells within each.
-        With few donors the interval is too narrow rather than too wide: read it with their number.
-    n_boot, level, seed
-        Number of resamples, coverage, seed.
-
-    Returns
-    -------
-    Interval
-        ``n`` is the number of cells.
-
-    Examples
-    --------
-    >>> macro_f1_interval(["a", "a", "b"], ["a", "a", "b"]).value
-    1.0
-    """
-    counts, k = _outcome_counts(y_true, [y_pred], groups)
-    draws = _resampled_counts(counts, np.random.default_rng(seed), n_boot)
-    low, high = _quantiles(_f1_from_confusion(draws.reshape(-1, k, k)), level)
-    value = _f1_from_confusion(counts.sum(axis=0).reshape(k, k).astype(float))
-    return Interval(float(value), low, high, int(counts.sum()))
-
-
-def macro_f1_difference(
-    y_true: ArrayLike,
-    y_pred_a: ArrayLike,
-    y_pred_b: ArrayLike,
-    *,
-    groups: ArrayLike | None = None,
-    n_boot: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Macro F1 of predictions a less that of b, on the same cells, with a paired interval.
-
-    Parameters
-    ----------
-    y_true, y_pred_a, y_pred_b
-        True class and the two predictions of each cell, shape ``(n_cells,)``.
-    groups
-        Donor of each cell, resampled as in `macro_f1_interval`.
-    n_boot, level, seed
-        Number of resamples, coverage, seed.
-
-    Returns
-    -------
-    Interval
-        Positive when a is better; ``n`` is the number of cells.
-    """
-    counts, k = _outcome_counts(y_true, [y_pred_a, y_pred_b], groups)
-
-    def difference(outcomes: NDArray[np.floating]) -> NDArray[np.floating]:
-        cube = outcomes.reshape(-1, k, k, k)
-        return _f1_from_confusion(cube.sum(axis=3)) - _f1_from_confusion(cube.sum(axis=2))
-
-    draws = _resampled_counts(counts, np.random.default_rng(seed), n_boot)
-    low, high = _quantiles(difference(draws), level)
-    value = difference(counts.sum(axis=0).astype(float))[0]
-    return Interval(float(value), low, high, int(counts.sum()))
-
-
-def paired_test(
-    a: ArrayLike,
-    b: ArrayLike,
-    *,
-    n_permutations: int = 10_000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> PairedTest:
-    """Sign-flip permutation test of the mean difference between paired scores.
-
-    The unit is whatever was scored once: a tissue, a donor, a species, a perturbation.
-    Folds that share training cells are not such a unit.
-
-    Parameters
-    ----------
-    a, b
-        Scores of the two methods, shape ``(n_units,)``.
-    n_permutations
-        Number of random sign flips; all are listed when there are no more than this many.
-    level, seed
-        Coverage of the bootstrap interval of the mean difference, and the seed.
-
-    Returns
-    -------
-    PairedTest
-        With n units the smallest possible p value is 2 ** (1 - n).
-
-    Examples
-    --------
-    >>> paired_test([1.0, 2.0, 3.0], [0.0, 1.0, 2.0]).p_value
-    0.25
-    """
-    gaps = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    if gaps.ndim != 1 or gaps.size < 2 or not np.isfinite(gaps).all():
-        raise InputError(
-            f"A paired test needs two or more finite pairs; got shape {gaps.shape} with "
-            f"{int((~np.isfinite(gaps)).sum())} missing. Drop units that lack a score."
-        )
-    rng = np.random.default_rng(seed)
-    exact = 2**gaps.size <= n_permutations
-    signs = (
-        np.array(list(product((-1.0, 1.0), repeat=gaps.size)))
-        if exact
-        else rng.choice((-1.0, 1.0), size=(n_permutations, gaps.size))
-    )
-    null = np.abs(signs @ gaps)
-    extreme = int((null >= abs(gaps.sum()) * (1 - 1e-12) - 1e-12).sum())
-    p_value = extreme / len(signs) if exact else (extreme + 1) / (len(signs) + 1)
-    interval = bootstrap(np.mean, gaps, level=level, seed=seed)
-    return PairedTest(float(gaps.mean()), interval.low, interval.high, p_value, gaps.size)
-
-
-# The results table -------------------------------------------------------------------------------
-
-#: Columns of every results table, in order.
-COLUMNS = (
-    "task",
-    "dataset",
-    "profile",
-    "protocol",
-    "representation",
-    "head",
-    "model",
-    "layer",
-    "relative_depth",
-    "split",
-    "metric",
-    "value",
-    "ci_low",
-    "ci_high",
-    "n",
-    "higher_is_better",
-    "seed",
-    "source",
-    "note",
-)
-_NUMBERS = ("relative_depth", "value", "ci_low", "ci_high", "n", "seed")
-_VOCABULARY: Mapping[str, tuple[str, ...]] = {
-    "task": (
-        "cell_types",
-        "disease_state",
-        "cross_species",
-        "structure",
-        "regulation",
-        "manifold",
-        "trajectory",
-        "perturbation",
-        "layer_choice",
-    ),
-    "protocol": ("as_published", "corrected"),
-    "source": ("reproduced", "published"),
-}
-
-
-def result(
-    *,
-    task: str,
-    dataset: str,
-    protocol: str,
-    metric: str,
-    value: float | Interval,
-    representation: str = "",
-    head: str = "",
-    model: str = "",
-    layer: str = "",
-    relative_depth: float = float("nan"),
-    split: str = "",
-    ci_low: float = float("nan"),
-    ci_high: float = float("nan"),
-    n: int | None = None,
-    higher_is_better: bool = True,
-    seed: int | None = None,
-    source: str = "reproduced",
-    note: str = "",
-    profile: str | None = None,
-) -> dict[str, Any]:
-    """One row of the results table: one number.
-
-    Parameters
-    ----------
-    task, dataset, protocol, metric
-        What was asked, of which cells, how, and what was measured.
-    value
-        The number; an `Interval` fills ``ci_low``, ``ci_high`` and ``n`` as well.
-    representation, head, model, layer, relative_depth
-        What was judged; a ``layer:MODEL/i`` representation fills ``model`` and ``layer``.
-    split, n, seed, higher_is_better
-        How cells were divided, the number of units, the seed, the direction.
-    source, note
-        ``reproduced`` or ``published``; what was left out, or where the number stands.
-    profile
-        Defaults to the environment's ``SCLIN_PROFILE``, then to ``offline``.
-
-    Returns
-    -------
-    dict
-        Keys are `COLUMNS`.
-    """
-    if isinstance(value, Interval):
-        value, ci_low, ci_high, size = value
-        n = size if n is None else n
-    if representation.startswith("layer:") and not model:
-        model, _, layer = representation.removeprefix("layer:").rpartition("/")
-    row = dict(locals())
-    row.pop("size", None)
-    row["profile"] = profile or os.environ.get("SCLIN_PROFILE", "offline")
-    return {column: row[column] for column in COLUMNS}
-
-
-def results_table(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
-    """Rows of `result` as a table with checked columns and vocabularies.
-
-    Parameters
-    ----------
-    rows
-        Dicts of `result`, or a table to check again.
-
-    Returns
-    -------
-    DataFrame
-        Columns `COLUMNS`, numbers as numbers.
-
-    Raises
-    ------
-    InputError
-        When a column is unknown or a word is not in the vocabulary.
-    """
-    table = rows.copy() if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-    if table.empty:
-        return pd.DataFrame(columns=list(COLUMNS))
-    unknown = set(table.columns) - set(COLUMNS)
-    absent = set(COLUMNS) - set(table.columns)
-    if unknown or absent:
-        raise InputError(
-            f"A results table has columns {sorted(unknown)} too many and lacks {sorted(absent)}; "
-            "make its rows with sclin.evaluation.result."
-        )
-    for column, words in _VOCABULARY.items():
-        for word in set(table[column]) - set(words):
+        Raises
+        ------
+        InputError
+            There are none.
+        """
+        p = self.predictions
+        rows = p[p["representation"].eq(representation) & p["variant"].eq(variant)]
+        rows = rows[rows["head"].eq(head)] if head else rows
+        if rows.empty:
+            known = [str(name) for name in pd.unique(p["representation"])]
             raise InputError(
-                f"Column {column!r} holds {word!r}, which is not one of {', '.join(words)}."
-                + nearest(str(word), words)
+                f"The results hold no predictions of {representation!r} {head!r} {variant!r}; "
+                f"there are {', '.join(known)}.{nearest(representation, known)}"
             )
-    for column in _NUMBERS:
-        table[column] = pd.to_numeric(table[column])
-    text = [c for c in COLUMNS if c not in (*_NUMBERS, "higher_is_better")]
-    table[text] = table[text].fillna("").astype(str)
-    return table.loc[:, list(COLUMNS)].reset_index(drop=True)
+        return rows
+
+    def compare(
+        self,
+        a: str,
+        b: str,
+        *,
+        head: str = "",
+        versus: str = "",
+        metric: str = "",
+        seed: int = 0,
+    ) -> Comparison:
+        """Compare two representations on the same cells, in pairs over donors.
+
+        Parameters
+        ----------
+        a, b
+            Representations; positive when ``a`` is better.
+        head, versus
+            Head of ``a``, and that of ``b`` when it is another; the first one by default.
+        metric
+            One of `sclin.statistics.SCORES`, or a metric of `measure`; the first by default.
+        seed
+            Seed of resampling and permutations.
+
+        Returns
+        -------
+        Comparison
+
+        Raises
+        ------
+        InputError
+            A side is not there, or folds overlap, so that there is no unit to compare over.
+        """
+        p = self.predictions
+        head = head or str(p["head"].iloc[0])
+        metric = metric or str(self.table["metric"].iloc[0])
+        one, other = self.of(a, head), self.of(b, versus or head)
+        unit = str(self.table["unit"].iloc[0])
+        if "y_pred" not in p:
+            one, other = (
+                s[s["metric"].eq(metric)].set_index("group")["value"] for s in (one, other)
+            )
+            both = pd.concat([one, other], axis=1, keys=["a", "b"]).dropna()
+            test = paired_test(both["a"], both["b"], seed=seed)
+            return Comparison(*test, unit)
+        if one["cell"].duplicated().any():
+            raise InputError(
+                "Cells are predicted more than once, by folds that share training cells; these "
+                "are no units to compare over. Use disjoint folds, such as donors held out."
+            )
+        if metric not in SCORES:
+            raise InputError(
+                f"No paired comparison of {metric!r}; there are {', '.join(SCORES)}."
+                + nearest(metric, SCORES)
+            )
+        one, other = one.sort_values("cell"), other.sort_values("cell")
+        groups = None if unit == "cell" else one["group"].to_numpy()
+        test = score_difference(
+            metric, one["y_true"], one["y_pred"], other["y_pred"], groups=groups, seed=seed
+        )
+        return Comparison(*test, unit)
+
+    def comparisons(self, reference: str, *, head: str = "", metric: str = "") -> pd.DataFrame:
+        """Compare everything with one representation and head, as rows of the table.
+
+        Parameters
+        ----------
+        reference, head, metric
+            What to compare with and by; head and metric are the first ones by default.
+
+        Returns
+        -------
+        DataFrame
+            Rows with variant ``versus:REFERENCE``: ``<metric>_difference`` with its interval, and
+            ``<metric>_p`` with the p value.
+        """
+        plain, head = self._plain(metric), head or str(self.predictions["head"].iloc[0])
+        rows = []
+        for at in plain.to_dict("records"):
+            sides = {"head": at["head"], "versus": head, "metric": at["metric"]}
+            if (at["representation"], at["head"]) == (reference, head):
+                continue
+            c = self.compare(at["representation"], reference, **sides)
+            at |= {"variant": f"versus:{reference}", "n": c.n, "metric": f"{at['metric']}_"}
+            ends = {"value": c.difference, "ci_low": c.ci_low, "ci_high": c.ci_high}
+            none = {"ci_low": np.nan, "ci_high": np.nan, "higher_is_better": False}
+            rows.append(at | ends | {"metric": at["metric"] + "difference"})
+            rows.append(at | none | {"metric": at["metric"] + "p", "value": c.p_value})
+        return results.table(rows)
+
+    def _plain(self, metric: str) -> pd.DataFrame:
+        """Rows of one metric without variants."""
+        metric = metric or str(self.table["metric"].iloc[0])
+        return self.table[self.table["metric"].eq(metric) & self.table["variant"].eq("")]
+
+    def verdict(self, *, head: str = "", metric: str = "") -> Verdict:
+        """Say in words which representation is best, and whether anything is shown.
+
+        Parameters
+        ----------
+        head, metric
+            What to judge by; the first of each by default.
+
+        Returns
+        -------
+        Verdict
+            ``best``, the representations not shown to differ from it, and the words.
+        """
+        t, metric = self.table, metric or str(self.table["metric"].iloc[0])
+        head = head or str(t["head"].iloc[0])
+        t = t[t["metric"].eq(metric) & t["head"].eq(head)].sort_values("value", ascending=False)
+        t = t if t["higher_is_better"].all() else t[::-1]
+        control = t["representation"].isin(CONTROLS) | t["variant"].str.contains(SHUFFLED)
+        ours = t[~control & t["variant"].eq("")]
+        top = ours.iloc[0]
+        best, n, unit = str(top["representation"]), int(top["n"]), str(top["unit"])
+        words, equals = [f"{metric} over {n} {unit}s: {best} reaches {top['value']:.3f}."], []
+        for other in ours["representation"].iloc[1:]:
+            c = self.compare(best, str(other), head=head, metric=metric)
+            gap = f"({c.difference:+.3f} [{c.ci_low:.3f}, {c.ci_high:.3f}], p = {c.p_value:.3g})"
+            if c.proven:
+                words.append(f"{best} leads {other} {gap}.")
+                continue
+            equals.append(str(other))
+            words.append(f"No difference is shown between {best} and {other} {gap}.")
+        if unit != "cell" and 2.0 ** (1 - n) > 0.05:
+            words.append(
+                f"With {n} {unit}s no test can prove a lead: no p value is below {2 ** (1 - n):g}."
+            )
+        for null in t[control].to_dict("records")[:1]:
+            name = "shuffled labels" if null["variant"] else null["representation"]
+            words.append(f"The best control, {name}, reaches {null['value']:.3f}.")
+            if abs(top["value"] - null["value"]) <= top["value"] - top["ci_low"]:
+                words.append("That is within the interval of the best: the task says little.")
+        return Verdict(best, tuple(equals), " ".join(words))
 
 
-def save_results(rows: Iterable[Mapping[str, Any]] | pd.DataFrame, chapter: str) -> Path:
-    """Write a results table as ``<chapter>.csv``.
+def _words(*words: str) -> str:
+    return "; ".join(filter(None, words))
 
-    The folder is that of the environment's ``SCLIN_RESULTS``; without it, ``sclin-results`` in the
-    current folder.
+
+def _dataset(cells: AnnData) -> str:
+    return str(cells.uns.get("sclin", {}).get("dataset", "cells"))
+
+
+def _named(given: Any, make: Callable[[str], Any], what: str) -> dict[str, Any]:
+    """Objects by name: names are looked up, objects are taken as they are."""
+    if not isinstance(given, Mapping):
+        given = dict.fromkeys([given] if isinstance(given, str) else given)
+    if not given:
+        raise InputError(f"No {what} was given; name at least one.")
+    return {name: make(name) if thing is None else thing for name, thing in given.items()}
+
+
+def _things(given: Any, controls: bool, seed: int) -> dict[str, Any]:
+    make = partial(representation, seed=seed)
+    return _named(given, make, "representation") | {n: make(n) for n in CONTROLS if controls}
+
+
+Fold = tuple[str, NDArray[np.intp], NDArray[np.intp]]
+
+
+def _folds(cv: Any, y: NDArray[Any], units: NDArray[Any] | None, seed: int) -> list[Fold]:
+    """Name, training rows and test rows of each fold."""
+    if cv is None:
+        by_cell = StratifiedKFold(5, shuffle=True, random_state=seed)
+        cv = by_cell if units is None else LeaveOneGroupOut()
+    try:
+        pairs = list(cv.split(np.zeros(len(y)), y, units) if hasattr(cv, "split") else cv)
+    except ValueError as error:
+        raise InputError(
+            f"{type(cv).__name__} cannot split these cells: {error}\n"
+            "Give groups, a column of obs with two values or more such as 'donor', or another cv."
+        ) from error
+    folds = []
+    for i, (train, test) in enumerate(pairs):
+        train, test = np.asarray(train), np.asarray(test)
+        if np.unique(y[train]).size < 2:
+            raise InputError(
+                f"The training part of fold {i} holds {np.unique(y[train]).size} class(es); "
+                "a classifier needs two. Hold out other groups, or drop the rare class."
+            )
+        held = [] if units is None else np.unique(units[test])
+        folds.append((str(held[0]) if len(held) == 1 else f"fold {i}", train, test))
+    return folds
+
+
+def _unseen(y: NDArray[Any], folds: Sequence[Fold]) -> Iterator[tuple[Any, ...]]:
+    """Test cells whose class is not in the training part: they count as wrong, and are listed."""
+    for fold, train, test in folds:
+        lost = y[test][~np.isin(y[test], y[train])]
+        for kind, n in zip(*np.unique(lost, return_counts=True), strict=True):
+            yield (
+                "",
+                "",
+                fold,
+                int(n),
+                f"class {kind!r} is not in the training part; counted as wrong",
+            )
+
+
+def _embed(thing: Any, fitted_on: AnnData, *parts: AnnData, name: str) -> list[Any]:
+    """Fit a copy of a representation, and represent some cells."""
+    thing = copy.deepcopy(thing).fit(fitted_on)
+    found = [thing.transform(cells) for cells in parts]
+    for X, cells in zip(found, parts, strict=True):
+        if X.shape[0] != cells.n_obs:
+            raise InputError(
+                f"Representation {name!r} has {X.shape[0]} rows for {cells.n_obs} cells; "
+                "it must give one row for each cell, in their order."
+            )
+        values = X.data if sparse.issparse(X) else X
+        if isinstance(values, np.ndarray) and not np.isfinite(values).all():
+            bad = int((~np.isfinite(values)).sum())
+            raise InputError(
+                f"Representation {name!r} has {bad} values that are not finite; "
+                "drop these cells from every representation."
+            )
+    return found
+
+
+def _fit_fold(
+    name: str, thing: Any, X: Any, cells: AnnData, y: NDArray[Any], judges: Mapping[str, Any],
+    targets: Sequence[tuple[str, str]], seed: int, fold: Fold,
+) -> dict[tuple[str, str], Any]:  # fmt: skip
+    """Predictions and probabilities by head and variant, or why the head refuses."""
+    _, train, test = fold
+    if X is None:
+        X_train, X_test = _embed(thing, cells[train], cells[train], cells[test], name=name)
+    else:
+        X_train, X_test = X[train], X[test]
+    found: dict[tuple[str, str], Any] = {}
+    for kind, null in targets:
+        target = permuted(y[train], seed=seed) if null else y[train]
+        estimator, given = clone(judges[kind]), X_train
+        if isinstance(estimator, CentroidProjection) and getattr(thing, "averages_first", False):
+            estimator, given = estimator.set_params(rank=True), cells[train].X
+        try:
+            estimator.fit(given, target)
+            proba = None
+            if hasattr(estimator, "predict_proba"):
+                proba = pd.DataFrame(estimator.predict_proba(X_test), columns=estimator.classes_)
+            found[kind, null] = np.asarray(estimator.predict(X_test)), proba
+        except InputError as error:
+            found[kind, null] = str(error)
+    return found
+
+
+def _joined(
+    cells: AnnData, y: NDArray[Any], units: NDArray[Any] | None, folds: Sequence[Fold],
+    parts: Sequence[tuple[NDArray[Any], pd.DataFrame | None]],
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:  # fmt: skip
+    """Predictions and probabilities of all folds, one row per test cell."""
+    rows = np.concatenate([test for _, _, test in folds])
+    frame = pd.DataFrame({
+        "cell": cells.obs_names[rows],
+        "group": "" if units is None else units[rows],
+        "fold": np.repeat([name for name, _, _ in folds], [len(test) for _, _, test in folds]),
+        "y_true": y[rows],
+        "y_pred": np.concatenate([predicted for predicted, _ in parts]),
+    })  # fmt: skip
+    if parts[0][1] is None:
+        return frame, None
+    proba = pd.concat([p for _, p in parts], ignore_index=True)
+    return frame, proba.reindex(columns=np.unique(y)).fillna(0.0)
+
+
+def evaluate(
+    cells: AnnData,
+    label: str,
+    *,
+    representations: Sequence[str] | Mapping[str, Any],
+    heads: Sequence[str] | Mapping[str, Any] = ("logistic",),
+    cv: Any = None,
+    groups: str | None = None,
+    scoring: Sequence[str] = ("f1_macro", "accuracy", "balanced_accuracy"),
+    controls: bool = False,
+    n_jobs: int = 1,
+    n_boot: int = 1000,
+    seed: int = 0,
+    task: str = "",
+    dataset: str = "",
+    protocol: str = "corrected",
+    variant: str = "",
+    progress: bool = False,
+) -> Results:
+    """Put every representation through every head and fold.
+
+    A representation of single cells is computed once, a fitted one once per fold, on training
+    cells only; all heads share it.
 
     Parameters
     ----------
-    rows
-        Rows of `result` or a results table.
-    chapter
-        Name of the notebook, such as ``05_cell_types``.
+    cells
+        Counts in ``X``, labels in ``obs``.
+    label
+        Column of ``obs`` to predict.
+    representations
+        Names (see `sclin.representations`), or objects with ``fit(adata)`` and
+        ``transform(adata)`` by name.
+    heads
+        Names (see `sclin.heads`), or scikit-learn classifiers by name.
+    cv
+        Any splitter of scikit-learn, or pairs of training and test rows. By default one group is
+        held out at a time; without groups, five folds of cells.
+    groups
+        Column of ``obs`` with the unit that intervals resample and comparisons pair: the donor.
+    scoring
+        Names of scikit-learn's classification scorers.
+    controls
+        Add ``library_size``, ``random``, and shuffled training labels under the first head.
+    n_jobs
+        Folds at a time.
+    n_boot, seed
+        Resamples of the intervals, and the seed of every random step.
+    task, dataset, protocol, variant
+        What the rows say of themselves; the task is the label by default.
+    progress
+        Show a bar over representations and folds.
 
     Returns
     -------
-    Path
-        The file written.
-    """
-    table = results_table(rows)
-    folder = Path(os.environ.get("SCLIN_RESULTS", "sclin-results"))
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{chapter}.csv"
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    table.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
-    partial.replace(path)
-    return path
-
-
-def load_results(folder: str | Path | None = None) -> pd.DataFrame:
-    """Read every results table of a folder into one.
-
-    Parameters
-    ----------
-    folder
-        ``results/<profile>``; defaults to the environment's ``SCLIN_RESULTS``, then to
-        ``sclin-results``.
-
-    Returns
-    -------
-    DataFrame
-        Columns `COLUMNS` and ``chapter``.
+    Results
 
     Raises
     ------
     InputError
-        When the folder holds no table.
+        A name is unknown, labels are missing, a fold has one class, or no pair makes sense.
     """
-    root = Path(folder or os.environ.get("SCLIN_RESULTS", "sclin-results"))
-    paths = sorted(root.glob("*.csv"))
-    if not paths:
-        raise InputError(
-            f"No results table in {root}; run a chapter first, for example `make book`."
-        )
-    tables = [
-        results_table(pd.read_csv(path, dtype={"layer": str}, keep_default_na=True)).assign(
-            chapter=path.stem
-        )
-        for path in paths
-    ]
-    return pd.concat([t for t in tables if not t.empty], ignore_index=True)
+    y = labels(cells, label)
+    units = None if groups is None else labels(cells, groups)
+    judges, things = _named(heads, head, "head"), _things(representations, controls, seed)
+    scorers = _named(scoring, find_scorer, "scorer")
+    folds = _folds(cv, y, units, seed)
+    fields = {"task": task or label, "dataset": dataset or _dataset(cells), "protocol": protocol,
+              "seed": seed}  # fmt: skip
+    rows, predictions, probabilities = [], [], {}
+    left_out = list(_unseen(y, folds))
+    bar = tqdm(total=len(things) * len(folds), disable=not progress, unit="fit")
+    for name, thing in things.items():
+        targets = [(kind, "") for kind in judges]
+        if controls and name not in CONTROLS:
+            targets.append((next(iter(judges)), SHUFFLED))
+        X = _embed(thing, cells, cells, name=name)[0] if getattr(thing, "per_cell", False) else None
+        fit = delayed(partial(_fit_fold, name, thing, X, cells, y, judges, targets, seed))
+        found = []
+        for outcome in Parallel(n_jobs=n_jobs, return_as="generator")(map(fit, folds)):
+            found.append(outcome)
+            bar.update()
+        for kind, null in targets:
+            parts = [outcome[kind, null] for outcome in found]
+            refused = [(f[0], p) for f, p in zip(folds, parts, strict=True) if isinstance(p, str)]
+            if refused:
+                left_out.append((name, kind, refused[0][0], cells.n_obs, refused[0][1]))
+                continue
+            frame, proba = _joined(cells, y, units, folds, parts)
+            frame = frame.assign(representation=name, head=kind, variant=_words(variant, null))
+            if proba is not None and not null:
+                probabilities[name, kind] = proba
+            predictions.append(frame)
+            for score in scored(frame, proba, scorers, unit=groups, n_boot=n_boot, seed=seed):
+                words = _words(variant, null, score.pop("spread", ""))
+                told = {"representation": name, "head": kind, "variant": words}
+                rows.append(results.row(**fields, **told, **score))
+    bar.close()
+    if not rows:
+        raise InputError(f"No head can take any representation: {left_out[-1][-1]}")
+    return Results(
+        results.table(rows),
+        pd.concat(predictions, ignore_index=True),
+        probabilities,
+        pd.DataFrame(left_out, columns=list(_LEFT_OUT)),
+    )
+
+
+def measure(
+    cells: AnnData,
+    score: Callable[[Any, AnnData], Mapping[str, Any]],
+    *,
+    representations: Sequence[str] | Mapping[str, Any],
+    units: str | None = None,
+    controls: bool = False,
+    lower_is_better: Sequence[str] = (),
+    n_boot: int = 1000,
+    seed: int = 0,
+    task: str = "",
+    dataset: str = "",
+    protocol: str = "corrected",
+    variant: str = "",
+    split: str = "",
+    progress: bool = False,
+) -> Results:
+    """Score every representation by a function of the embedding: the twin without classes.
+
+    Parameters
+    ----------
+    cells
+        Counts in ``X``.
+    score
+        Function of the embedding (one row per cell) and the cells that returns numbers by metric:
+        a number, an `Interval`, or a Series with one number per unit, whose index has the name
+        of the unit.
+    representations, controls, n_boot, seed, task, dataset, protocol, variant, progress
+        As in `evaluate`; representations see all cells, and no label.
+    units
+        Column of ``obs``: each of its groups of cells is scored by itself, and the value is
+        their mean.
+    lower_is_better
+        Metrics whose smaller values are better.
+    split
+        What the rows say of the cells, such as a state.
+
+    Returns
+    -------
+    Results
+        ``predictions`` holds the value of each unit.
+
+    Raises
+    ------
+    InputError
+        A name is unknown, or values are missing.
+    """
+    of = None if units is None else labels(cells, units)
+    fields = {"task": task or getattr(score, "__name__", "score"), "dataset": dataset or
+              _dataset(cells), "protocol": protocol, "variant": variant, "split": split,
+              "seed": seed}  # fmt: skip
+    rows, by_unit = [], []
+    for name, thing in tqdm(
+        _things(representations, controls, seed).items(), disable=not progress, unit="fit"
+    ):
+        (X,) = _embed(thing, cells, cells, name=name)
+        if of is None:
+            found = dict(score(X, cells))
+        else:
+            groups = {u: np.flatnonzero(of == u) for u in np.unique(of)}
+            scored = {u: score(X[at], cells[at]) for u, at in groups.items()}
+            found = dict(pd.DataFrame(scored).T.rename_axis(units))
+        for metric, value in found.items():
+            told = {"metric": metric, "representation": name}
+            unit = units or "cell"
+            if isinstance(value, pd.Series):
+                unit = str(value.index.name or "unit")
+                values = {"group": value.index.astype(str), "value": value.to_numpy(dtype=float)}
+                by_unit.append(pd.DataFrame(told | values | {"head": "", "variant": variant}))
+                value = bootstrap(np.nanmean, values["value"], n_boot=n_boot, seed=seed)
+            better = metric not in lower_is_better
+            row = {"value": value, "unit": unit, "higher_is_better": better}
+            rows.append(results.row(**fields, **told, **row))
+    units_table = pd.concat(by_unit, ignore_index=True) if by_unit else pd.DataFrame()
+    return Results(results.table(rows), units_table)

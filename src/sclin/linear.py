@@ -241,7 +241,7 @@ class ImplicitPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         if self.scale:
             self.scale_[~constant] = np.sqrt(variance[~constant])
         variance[constant] = 0.0
-        A = _Standardized(X, self.mean_, self.scale_)
+        A = Standardized(X, self.mean_, self.scale_)
         width = min(2 * self.n_components_ + 2 * _BLOCK, n_cells, n_genes)
         self.solver_ = "exact" if min(n_cells, n_genes) <= max(2 * width, 500) else "krylov"
         found = None
@@ -277,7 +277,7 @@ class ImplicitPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         if self.whiten:
             spread = np.sqrt(self.explained_variance_)
             axes = axes / np.maximum(spread, np.finfo(np.float64).eps)
-        return _Standardized(X, self.mean_, self.scale_).dot(axes)
+        return Standardized(X, self.mean_, self.scale_).dot(axes)
 
     @property
     def _n_features_out(self) -> int:
@@ -402,11 +402,12 @@ def _is_constant(variance: np.ndarray, mean: np.ndarray, n_cells: int) -> np.nda
 # --- the standardised matrix -------------------------------------------------------------------
 
 
-class _Standardized:
-    """``(X - mean) / scale``, used through products only."""
+class Standardized:
+    """``(X - mean) / scale``, used through products only; the scale may be one number."""
 
-    def __init__(self, X: Any, mean: np.ndarray, scale: np.ndarray):
+    def __init__(self, X: Any, mean: np.ndarray, scale: np.ndarray | float):
         X = _two_parts(X)
+        scale = np.broadcast_to(scale, mean.shape)
         if isinstance(X, RankMatrix):
             # Offsets about their own mean: the two corrections below then stay small.
             centre = float(X.offset.mean())
@@ -430,7 +431,14 @@ class _Standardized:
         out /= self.scale[:, None]
         return out
 
-    def cells(self, block: slice) -> np.ndarray:
+    def gram(self) -> np.ndarray:
+        """Return the products of all pairs of cells."""
+        pairs = np.zeros((self.shape[0], self.shape[0]))
+        for _, block in self.gene_blocks():
+            pairs += block @ block.T
+        return pairs
+
+    def cells(self, block: Any) -> np.ndarray:
         """Return some cells, dense in float64."""
         X = self.X[block]
         dense = X.toarray() if isinstance(X, RankMatrix) else X
@@ -448,7 +456,7 @@ class _Standardized:
             yield part, (dense - self.mean[part]) / self.scale[part]
 
 
-def _exact(A: _Standardized, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _exact(A: Standardized, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Components and squared singular values, from cross products of the shorter side."""
     n_cells, n_genes = A.shape
     if n_genes <= n_cells:
@@ -458,10 +466,7 @@ def _exact(A: _Standardized, k: int) -> tuple[np.ndarray, np.ndarray]:
             cross += block.T @ block
         squared, vectors = np.linalg.eigh(cross)
         return vectors[:, ::-1][:, :k].T.copy(), np.maximum(squared[::-1][:k], 0.0)
-    cross = np.zeros((n_cells, n_cells))
-    for _, block in A.gene_blocks():
-        cross += block @ block.T
-    squared, vectors = np.linalg.eigh(cross)
+    squared, vectors = np.linalg.eigh(A.gram())
     squared, vectors = squared[::-1][:k], vectors[:, ::-1][:, :k]
     real = squared > squared[0] * np.finfo(np.float64).eps * n_cells
     squared = np.where(real, squared, 0.0)
@@ -475,9 +480,7 @@ def _exact(A: _Standardized, k: int) -> tuple[np.ndarray, np.ndarray]:
     return axes.T.copy(), squared
 
 
-def _krylov(
-    A: _Standardized, k: int, width: int, seed: int
-) -> tuple[np.ndarray, np.ndarray] | None:
+def _krylov(A: Standardized, k: int, width: int, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Leading components from a block Krylov space; None when the space is too small for k."""
     n_cells, n_genes = A.shape
     # Narrow blocks reach further for the same work; wide ones make better use of the cache.

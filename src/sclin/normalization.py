@@ -470,10 +470,24 @@ def _float_type(values: np.ndarray) -> type[np.floating]:
 def _validated(estimator: BaseEstimator, X: Any, *, reset: bool, **options: Any) -> Any:
     """Check `X` as scikit-learn does, letting RankMatrix and AnnData through.
 
+    An AnnData leaves its gene names in the estimator; a later one is put in their order.
     Returns a RankMatrix, a CSR matrix or an array.
     """
+    if reset:
+        vars(estimator).pop("genes_", None)
     if _is_anndata(X):
-        X = X.X
+        names, X = X.var_names, X.X
+        if not reset and hasattr(estimator, "genes_"):
+            order = names.get_indexer(estimator.genes_)
+            if (order < 0).any():
+                raise InputError(
+                    f"{type(estimator).__name__} was fitted on {len(order)} genes, and these cells "
+                    f"lack {int((order < 0).sum())} of them, such as "
+                    f"{estimator.genes_[order < 0][0]!r}. Give all genes, in any order."
+                )
+            X = X if (order == np.arange(X.shape[1])).all() else X[:, order]
+        elif reset:
+            estimator.genes_ = names
     if isinstance(X, RankMatrix):
         seen = getattr(estimator, "n_features_in_", None)
         if reset:

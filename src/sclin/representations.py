@@ -1,55 +1,41 @@
-"""One protocol for every representation.
+"""Representations by name: what turns cells into numbers.
 
-A representation turns cells into numbers, a head turns numbers into classes.
-Both go by name, so that raw counts, rank scores and layer i of a model meet the same splits,
-the same heads and the same metrics.
+Each is an object with ``fit(adata)`` and ``transform(adata)``; any other object with these two
+methods can stand in its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import ndtri
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
-from tqdm import tqdm
 
 from sclin.errors import InputError, nearest
-from sclin.evaluation import Split, shuffled
-from sclin.linear import ImplicitPCA, linear_pipeline
+from sclin.linear import ImplicitPCA
 from sclin.normalization import RankMatrix, RankNormalizer
-from sclin.projection import CentroidProjection
 
 __all__ = [
-    "HEADS",
+    "CONTROLS",
     "REPRESENTATIONS",
-    "Predictions",
-    "column",
-    "cross_validate",
-    "fit_heads",
-    "grid",
-    "head",
-    "head_fits",
+    "labels",
     "log_normalize",
+    "relative_depths",
     "representation",
+    "values_of",
 ]
 
 #: What a representation returns: a `RankMatrix`, a CSR matrix or an array, one row per cell.
 Matrix: TypeAlias = Any
 
-
-# Representations ---------------------------------------------------------------------------------
+#: Representations that tell what a score is worth: depth alone, and nothing at all.
+CONTROLS = ("library_size", "random")
 
 
 class Representation(Protocol):
@@ -71,12 +57,16 @@ class Representation(Protocol):
 
 
 class _PerCell:
-    """A representation that needs no fit: a function of each cell."""
+    """A function of each cell, which needs no fit."""
 
     per_cell = True
 
-    def __init__(self, function: Callable[[AnnData], Matrix]) -> None:
+    def __init__(
+        self, function: Callable[[AnnData], Matrix], *, averages_first: bool = False
+    ) -> None:
         self.function = function
+        # A projection then averages counts and represents the averages, not the cells.
+        self.averages_first = averages_first
 
     def fit(self, adata: AnnData) -> _PerCell:
         return self
@@ -296,7 +286,7 @@ def representation(
         "counts": lambda: _PerCell(_counts),
         "lognorm": lambda: _PerCell(log_normalize),
         "hvg_pca": lambda: _PCA(log_normalize, n_genes=n_genes or 2000, **pca),
-        "rank": lambda: _PerCell(_rank),
+        "rank": lambda: _PerCell(_rank, averages_first=True),
         "rank_pca": lambda: _PCA(_rank, n_genes=n_genes, **pca),
         "library_size": lambda: _PerCell(_library_size),
         "random": lambda: _PerCell(_random(n_components, seed)),
@@ -309,228 +299,8 @@ def representation(
     return factories[name]()
 
 
-# Heads -------------------------------------------------------------------------------------------
-
-
-def _is_wide(X: Matrix) -> bool:
-    """Whole-genome matrices come as rank scores or sparse; embeddings come dense."""
-    return isinstance(X, RankMatrix) or sparse.issparse(X)
-
-
-class LogisticHead(ClassifierMixin, BaseEstimator):
-    """Balanced logistic regression.
-
-    A whole-genome matrix first goes through the linear pipeline (ANOVA, scaling, whitened PCA),
-    an embedding through a standard scaler.
-
-    Parameters
-    ----------
-    n_genes, n_components
-        Genes kept by ANOVA and components kept by PCA, for whole-genome matrices.
-    C
-        Inverse strength of the L2 penalty.
-    seed
-        Seed of the PCA.
-    """
-
-    def __init__(
-        self, *, n_genes: int = 20_000, n_components: int = 220, C: float = 1.0, seed: int = 0
-    ) -> None:
-        self.n_genes = n_genes
-        self.n_components = n_components
-        self.C = C
-        self.seed = seed
-
-    def fit(self, X: Matrix, y: ArrayLike) -> LogisticHead:
-        """Fit on training cells."""
-        if _is_wide(X):
-            self.model_ = linear_pipeline(
-                rank=False,
-                n_genes=min(self.n_genes, X.shape[1]),
-                n_components=min(self.n_components, X.shape[0] - 1, X.shape[1]),
-                C=self.C,
-                seed=self.seed,
-            )
-        else:
-            self.model_ = make_pipeline(
-                StandardScaler(),
-                LogisticRegression(C=self.C, class_weight="balanced", max_iter=1000),
-            )
-        self.model_.fit(X, y)
-        self.classes_ = self.model_.classes_
-        return self
-
-    def predict(self, X: Matrix) -> NDArray[Any]:
-        """Most probable class of each cell."""
-        return self.model_.predict(X)
-
-    def predict_proba(self, X: Matrix) -> NDArray[Any]:
-        """Class probabilities, shape ``(n_cells, n_classes)``."""
-        return self.model_.predict_proba(X)
-
-
-class KNNHead(ClassifierMixin, BaseEstimator):
-    """k nearest neighbours on standardised columns.
-
-    A whole-genome matrix is first reduced to principal components.
-
-    Parameters
-    ----------
-    n_neighbors
-        Number of neighbours; at most the number of training cells.
-    n_components
-        Components of a whole-genome matrix.
-    seed
-        Seed of the PCA.
-    """
-
-    def __init__(self, *, n_neighbors: int = 5, n_components: int = 50, seed: int = 0) -> None:
-        self.n_neighbors = n_neighbors
-        self.n_components = n_components
-        self.seed = seed
-
-    def fit(self, X: Matrix, y: ArrayLike) -> KNNHead:
-        """Fit on training cells."""
-        if X.shape[0] < self.n_neighbors:
-            raise InputError(
-                f"{X.shape[0]} training cells are fewer than {self.n_neighbors} neighbours; "
-                "lower n_neighbors."
-            )
-        # Components keep their own scale: standardising them would weigh noise like signal.
-        first: BaseEstimator = StandardScaler()
-        if _is_wide(X):
-            first = ImplicitPCA(
-                n_components=min(self.n_components, X.shape[0] - 1, X.shape[1]),
-                scale=False,
-                seed=self.seed,
-            )
-        self.model_ = make_pipeline(first, KNeighborsClassifier(self.n_neighbors)).fit(X, y)
-        self.classes_ = self.model_.classes_
-        return self
-
-    def predict(self, X: Matrix) -> NDArray[Any]:
-        """Majority class of the neighbours."""
-        return self.model_.predict(X)
-
-    def predict_proba(self, X: Matrix) -> NDArray[Any]:
-        """Shares of the neighbours, shape ``(n_cells, n_classes)``."""
-        return self.model_.predict_proba(X)
-
-
-class CentroidHead(ClassifierMixin, BaseEstimator):
-    """Class of the average with the highest cosine, after centring on the training mean."""
-
-    def fit(self, X: Matrix, y: ArrayLike) -> CentroidHead:
-        """Average the training cells of each class."""
-        self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
-        members = np.zeros((X.shape[0], self.classes_.size))
-        members[np.arange(codes.size), codes] = 1
-        sums = X.T_dot(members) if isinstance(X, RankMatrix) else X.T @ members
-        means = np.asarray(sums) / members.sum(axis=0)
-        self.mean_ = np.asarray(sums).sum(axis=1) / X.shape[0]
-        directions = means - self.mean_[:, None]
-        norms = np.linalg.norm(directions, axis=0)
-        self.directions_ = directions / np.where(norms > 0, norms, 1)
-        return self
-
-    def decision_function(self, X: Matrix) -> NDArray[Any]:
-        """Length of each centred cell along each class direction."""
-        check_is_fitted(self)
-        return np.asarray(X @ self.directions_) - self.mean_ @ self.directions_
-
-    def predict(self, X: Matrix) -> NDArray[Any]:
-        """Class with the highest cosine."""
-        return self.classes_[self.decision_function(X).argmax(axis=1)]
-
-
-#: Heads by name.
-HEADS: Mapping[str, str] = {
-    "projection": "coefficients on the class averages (scTOP)",
-    "logistic": "balanced logistic regression",
-    "knn": "5 nearest neighbours",
-    "centroid": "nearest class average by cosine",
-}
-
-
-def head(name: str, *, of: str = "", **options: Any) -> Any:
-    """Find a head by name.
-
-    Parameters
-    ----------
-    name
-        One of `HEADS`.
-    of
-        Name of the representation that the head will see.
-        With ``rank`` or ``counts``, ``projection`` takes counts and ranks the class averages
-        itself, because the average is taken before the ranks.
-    **options
-        Passed to the head, such as ``C`` or ``n_neighbors``.
-
-    Returns
-    -------
-    estimator
-        A scikit-learn classifier.
-    """
-    factories: dict[str, Callable[..., Any]] = {
-        "projection": lambda **o: CentroidProjection(**{"rank": of in ("rank", "counts"), **o}),
-        "logistic": LogisticHead,
-        "knn": KNNHead,
-        "centroid": CentroidHead,
-    }
-    if name not in factories:
-        raise InputError(
-            f"No head is called {name!r}; there are {', '.join(factories)}."
-            + nearest(name, factories)
-        )
-    return factories[name](**options)
-
-
-def head_fits(name: str, *, of: str) -> bool:
-    """Tell whether a head can be used on a representation.
-
-    Projection takes counts by ranking them, so it appears once, under ``rank``.
-    It needs more features than classes, and class averages that are not centred: averages of
-    principal components sum to zero and are no basis.
-    """
-    return not (
-        name == "projection" and of in ("counts", "library_size", "random", "hvg_pca", "rank_pca")
-    )
-
-
-# The protocol ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Predictions for the test cells of every split.
-
-    Attributes
-    ----------
-    y_true, y_pred
-        True and predicted class, shape ``(n_predictions,)``.
-    cell
-        Row of each cell in the AnnData.
-    split
-        Name of the split of each prediction.
-    proba
-        Class probabilities, shape ``(n_predictions, n_classes)``, or ``None``.
-    classes
-        Columns of ``proba``.
-    n_unseen
-        Test cells whose class was absent from the training part; they count as wrong.
-    """
-
-    y_true: NDArray[Any]
-    y_pred: NDArray[Any]
-    cell: NDArray[np.intp]
-    split: NDArray[Any]
-    proba: NDArray[np.float64] | None
-    classes: NDArray[Any]
-    n_unseen: int
-
-
-def column(adata: AnnData, name: str) -> pd.Series:
-    """Read a column of ``obs``, or say which ones there are.
+def labels(adata: AnnData, name: str) -> NDArray[np.str_]:
+    """Read a column of ``obs`` as text, or say what is wrong with it.
 
     Parameters
     ----------
@@ -541,206 +311,52 @@ def column(adata: AnnData, name: str) -> pd.Series:
 
     Returns
     -------
-    Series
+    ndarray
         One value per cell.
+
+    Raises
+    ------
+    InputError
+        The column does not exist, or lacks values.
     """
     if name not in adata.obs:
         raise InputError(
             f"obs has no column {name!r}; it has {', '.join(map(str, adata.obs.columns))}."
             + nearest(name, map(str, adata.obs.columns))
         )
-    return adata.obs[name]
+    missing = int(adata.obs[name].isna().sum())
+    if missing:
+        raise InputError(
+            f"{missing} of {adata.n_obs} cells have no {name!r}; drop them first, with "
+            f"cells[cells.obs[{name!r}].notna()]."
+        )
+    return adata.obs[name].astype(str).to_numpy()
 
 
-def _predict(estimator: Any, X: Matrix, classes: NDArray[Any]) -> tuple[NDArray[Any], Any]:
-    predicted = np.asarray(estimator.predict(X))
-    if not hasattr(estimator, "predict_proba"):
-        return predicted, None
-    proba = np.zeros((len(predicted), classes.size))
-    proba[:, np.searchsorted(classes, estimator.classes_)] = estimator.predict_proba(X)
-    return predicted, proba
-
-
-def fit_heads(
-    name: str,
-    heads: Sequence[str],
-    y: NDArray[Any],
-    *,
-    source: AnnData,
-    train: Matrix | Callable[[], Matrix],
-    test: Matrix,
-    classes: NDArray[Any],
-    options: Mapping[str, Mapping[str, Any]],
-    seed: int,
-) -> Iterator[tuple[str, NDArray[Any], NDArray[np.float64] | None]]:
-    """Fit every head that goes with a representation, and predict the test cells.
+def relative_depths(names: Iterable[str]) -> dict[str, float]:
+    """Depth of each ``layer:MODEL/i`` among the layers named: 0 for layer 0, 1 for the last block.
 
     Parameters
     ----------
-    name
-        Name of the representation.
-    heads
-        Names of heads; those that do not fit are passed over.
-    y
-        Classes of the training cells.
-    source
-        Training cells.
-    train
-        The same as represented, or a function that gives them when a head needs them.
-    test
-        Test cells as represented.
-    classes
-        Columns of the probabilities.
-    options
-        Options by name of head.
-    seed
-        Seed of heads that draw.
-
-    Yields
-    ------
-    head, predicted, proba
-        ``proba`` is ``None`` for heads without probabilities.
-    """
-    for kind in heads:
-        if not head_fits(kind, of=name):
-            continue
-        seeded = {"seed": seed} if kind in ("logistic", "knn") else {}
-        estimator = head(kind, of=name, **{**seeded, **options.get(kind, {})})
-        # On ranks the projection averages counts first, then ranks the averages.
-        own = kind == "projection" and name == "rank"
-        if own:
-            estimator.fit(_sparse(source), y)
-        else:
-            estimator.fit(train() if callable(train) else train, y)
-        yield kind, *_predict(estimator, test, classes)
-
-
-def grid(
-    adata: AnnData,
-    label: str,
-    *,
-    representations: Sequence[str],
-    heads: Sequence[str],
-    splits: Iterable[Split],
-    options: Mapping[str, Mapping[str, Any]] | None = None,
-    shuffle_labels: bool = False,
-    seed: int = 0,
-    progress: bool = False,
-) -> dict[tuple[str, str], Predictions]:
-    """Put every representation through every head and split.
-
-    Each representation is fitted once per split, on training cells only, and serves all heads.
-
-    Parameters
-    ----------
-    adata
-        Annotated cells, counts in ``X``.
-    label
-        Column of ``obs`` to predict.
-    representations, heads
-        Names; pairs that do not go together (`head_fits`) are left out.
-    splits
-        Training and test rows.
-    options
-        Options by name of representation or head, such as ``{"logistic": {"C": 0.1}}``.
-    shuffle_labels
-        Permute the training labels: the null control.
-    seed
-        Seed of representations, heads and permutation.
-    progress
-        Show a progress bar over splits and representations.
+    names
+        Names of representations; those that are not layers are left out.
 
     Returns
     -------
     dict
-        `Predictions` by ``(representation, head)``.
+        Name to depth in [0, 1]; ``final`` counts as 1.
+
+    Examples
+    --------
+    >>> relative_depths(["rank_pca", "layer:tiny/0", "layer:tiny/2", "layer:tiny/final"])
+    {'layer:tiny/0': 0.0, 'layer:tiny/2': 1.0, 'layer:tiny/final': 1.0}
     """
-    y = column(adata, label).astype(str).to_numpy()
-    classes = np.unique(y)
-    options = options or {}
-    parts: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
-    whole: dict[str, Matrix] = {}
-    splits = list(splits)
-    bar = tqdm(total=len(splits) * len(representations), disable=not progress, unit="fit")
-    for split in splits:
-        y_train = shuffled(y[split.train], seed=seed) if shuffle_labels else y[split.train]
-        unseen = int((~np.isin(y[split.test], np.unique(y[split.train]))).sum())
-        for name in representations:
-            transformer = representation(name, **{"seed": seed, **options.get(name, {})})
-            if transformer.per_cell:
-                if name not in whole:
-                    whole[name] = transformer.fit(adata).transform(adata)
-                X_train, X_test = whole[name][split.train], whole[name][split.test]
-            else:
-                train = adata[split.train]
-                X_train = transformer.fit(train).transform(train)
-                X_test = transformer.transform(adata[split.test])
-            for kind, predicted, proba in fit_heads(
-                name, heads, y_train, source=adata[split.train], train=X_train,
-                test=X_test, classes=classes, options=options, seed=seed,
-            ):  # fmt: skip
-                parts.setdefault((name, kind), []).append(
-                    (y[split.test], predicted, split.test, split.name, proba, unseen)
-                )
-            bar.update()
-    bar.close()
-    return {key: _join(rows, classes) for key, rows in parts.items()}
-
-
-def _join(rows: list[tuple[Any, ...]], classes: NDArray[Any]) -> Predictions:
-    true, predicted, cells, names, probas, unseen = zip(*rows, strict=True)
-    return Predictions(
-        y_true=np.concatenate(true),
-        y_pred=np.concatenate(predicted),
-        cell=np.concatenate(cells),
-        split=np.repeat(np.array(names, dtype=object), [len(c) for c in cells]),
-        proba=None if probas[0] is None else np.concatenate(probas),
-        classes=classes,
-        n_unseen=sum(unseen),
-    )
-
-
-def cross_validate(
-    adata: AnnData,
-    label: str,
-    *,
-    representation: str,
-    head: str,
-    splits: Iterable[Split],
-    options: Mapping[str, Mapping[str, Any]] | None = None,
-    shuffle_labels: bool = False,
-    seed: int = 0,
-) -> Predictions:
-    """Predict the test cells of every split with one representation and one head.
-
-    Parameters
-    ----------
-    adata, label, splits, options, shuffle_labels, seed
-        As in `grid`.
-    representation, head
-        Names that go together.
-
-    Returns
-    -------
-    Predictions
-
-    Raises
-    ------
-    InputError
-        When the head does not fit the representation.
-    """
-    if not head_fits(head, of=representation):
-        raise InputError(
-            f"Head {head!r} cannot be used on {representation!r}; "
-            "use 'rank' for the projection of counts, or another head."
-        )
-    return grid(
-        adata,
-        label,
-        representations=[representation],
-        heads=[head],
-        splits=splits,
-        options=options,
-        shuffle_labels=shuffle_labels,
-        seed=seed,
-    )[representation, head]
+    layers = [n.removeprefix("layer:").rpartition("/") for n in names if n.startswith("layer:")]
+    last: dict[str, int] = {}
+    for model, _, layer in layers:
+        if layer.isdigit():
+            last[model] = max(last.get(model, 0), int(layer))
+    return {
+        f"layer:{model}/{layer}": int(layer) / max(last[model], 1) if layer.isdigit() else 1.0
+        for model, _, layer in layers
+    }

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sclin import layers
 from sclin.errors import InputError, nearest
-from sclin.evaluation import PairedTest, paired_test
+from sclin.statistics import PairedTest, paired_test
 
 __all__ = [
     "BestDepth",

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from sclin.errors import InputError, nearest
-from sclin.evaluation import result, results_table
+from sclin import results as tidy
 
 __all__ = ["TABLES", "results", "table"]
 
@@ -78,7 +78,7 @@ _DATASETS = {
     "human testis, 7 x 500 cells": "testis",
 }
 _METRICS = {
-    "f1_macro": "macro_f1",
+    "f1_macro": "f1_macro",
     "spearman_distance_vs_cosine": "spearman_divergence_cosine",
     "pearson_euclid_geodesic": "pearson_euclid_geodesic",
     "Pseudotime_Corr": "spearman_pseudotime_reference",
@@ -93,7 +93,7 @@ def results() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns `sclin.evaluation.COLUMNS`; ``source`` is ``published``, ``note`` says where the
+        Columns `sclin.results.COLUMNS`; ``source`` is ``published``, ``note`` says where the
         number stands and how certain it is. Averages over tissues or species carry no interval,
         because none was published.
     """
@@ -103,7 +103,7 @@ def results() -> pd.DataFrame:
     chosen = scores["dataset"].isin(_DATASETS) & scores["metric"].isin(_METRICS)
     for row in scores[chosen & scores["section"].isin(_SECTIONS)].to_dict("records"):
         rows.append(
-            result(
+            tidy.row(
                 task=_SECTIONS[row["section"]],
                 dataset=_DATASETS[row["dataset"]],
                 metric=_METRICS[row["metric"]],
@@ -121,10 +121,10 @@ def results() -> pd.DataFrame:
     )
     for row in species[averages].to_dict("records"):
         rows.append(
-            result(
+            tidy.row(
                 task="cross_species",
                 dataset="testis",
-                metric="macro_f1",
+                metric="f1_macro",
                 value=row["value"],
                 representation=row["method"],
                 split=row["target_species"],
@@ -136,7 +136,7 @@ def results() -> pd.DataFrame:
     depth = layers["task"].isin(_LAYER_TASKS) & layers["metric"].isin(_METRICS)
     for row in layers[depth & (layers["layer"] != "Baseline_PCA")].to_dict("records"):
         rows.append(
-            result(
+            tidy.row(
                 task=_LAYER_TASKS[row["task"]],
                 dataset=row["dataset"],
                 metric=_METRICS[row["metric"]],
@@ -148,4 +148,4 @@ def results() -> pd.DataFrame:
                 **shared,
             )
         )
-    return results_table(rows)
+    return tidy.table(rows)

@@ -1,0 +1,316 @@
+"""Heads by name: scikit-learn classifiers, the same object whatever the representation.
+
+``logistic``, ``knn`` and ``centroid`` centre cells on the mean of the training cells.
+They read dense arrays, CSR matrices and `RankMatrix`, and never make the last two dense as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.validation import check_is_fitted
+
+from sclin.errors import InputError, nearest
+from sclin.linear import Standardized, _moments, linear_pipeline
+from sclin.normalization import _validated
+from sclin.projection import CentroidProjection
+
+__all__ = [
+    "HEADS",
+    "CentroidHead",
+    "KNNHead",
+    "LogisticHead",
+    "PipelineHead",
+    "ProjectionHead",
+    "head",
+]
+
+_BLOCK = 256  # cells made dense at once
+
+
+def _blocks(Z: Standardized) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
+    """Row numbers and dense values of some cells at a time."""
+    for rows in np.array_split(np.arange(Z.shape[0]), -(-Z.shape[0] // _BLOCK)):
+        yield rows, Z.cells(rows)
+
+
+class _Centred(ClassifierMixin, BaseEstimator):
+    """What the heads share: classes, centred cells, and the class of the highest score."""
+
+    def _fit_centre(self, X: Any, y: ArrayLike) -> tuple[Standardized, NDArray[np.intp]]:
+        self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InputError(
+                f"The training cells hold one class only ({str(self.classes_[0])!r}); "
+                "a classifier needs two. Hold out other groups."
+            )
+        X = _validated(self, X, reset=True)
+        self.mean_, variance = _moments(X)
+        # One scale for all columns: the mean squared norm of the training cells becomes 100.
+        self.scale_ = np.sqrt(variance.sum()) / 10 or 1.0
+        return Standardized(X, self.mean_, self.scale_), codes
+
+    def _centred(self, X: Any) -> Standardized:
+        check_is_fitted(self)
+        return Standardized(_validated(self, X, reset=False), self.mean_, self.scale_)
+
+    def _scores(self, X: Any) -> NDArray[np.float64]:
+        raise NotImplementedError
+
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Score of each class, shape ``(n_cells, n_classes)``; a difference for two classes."""
+        scores = self._scores(X)
+        return scores if len(self.classes_) > 2 else scores[:, 1] - scores[:, 0]
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Class of the highest score."""
+        return self.classes_[self._scores(X).argmax(axis=1)]
+
+
+class LogisticHead(_Centred):
+    """Balanced L2 logistic regression on all columns, none of them standardised.
+
+    Cells are centred on the training mean and scaled by one number, so that their mean squared
+    norm is 100 and ``C`` means the same for every representation.
+    With more columns than cells the fit is exact on the coordinates of the training cells in
+    their own span, because an L2 penalty cannot see a rotation. For n cells this costs the
+    products of all pairs of cells and n^3, whatever the number of genes.
+    Above ``max_cells`` wide matrices are fitted by L-BFGS on products with the matrix as it is.
+
+    Parameters
+    ----------
+    C
+        Inverse strength of the L2 penalty.
+    max_cells
+        Most training cells whose span is computed.
+    tol, max_iter
+        Where the solver stops.
+    """
+
+    def __init__(
+        self, *, C: float = 1.0, max_cells: int = 5000, tol: float = 1e-4, max_iter: int = 1000
+    ) -> None:
+        self.C = C
+        self.max_cells = max_cells
+        self.tol = tol
+        self.max_iter = max_iter
+
+    def fit(self, X: Any, y: ArrayLike) -> LogisticHead:
+        """Fit on training cells."""
+        Z, codes = self._fit_centre(X, y)
+        n_cells, n_columns = Z.shape
+        if n_columns <= n_cells <= self.max_cells or n_columns <= 1000:
+            self.coef_, self.intercept_ = self._solve(Z.cells(slice(None)), codes)
+        elif n_cells <= self.max_cells:
+            squared, axes = np.linalg.eigh(Z.gram())
+            real = squared > squared[-1] * n_cells * np.finfo(float).eps
+            axes, lengths = axes[:, real], np.sqrt(squared[real])
+            inside, self.intercept_ = self._solve(axes * lengths, codes)
+            self.coef_ = Z.T_dot((axes / lengths) @ inside.T).T
+        else:
+            self.coef_, self.intercept_ = self._on_products(Z, codes)
+        return self
+
+    def _solve(self, Z: NDArray[np.float64], codes: NDArray[np.intp]) -> tuple[Any, Any]:
+        model = LogisticRegression(
+            C=self.C, class_weight="balanced", tol=self.tol, max_iter=self.max_iter
+        ).fit(Z, codes)
+        if len(self.classes_) > 2:
+            return model.coef_, model.intercept_
+        return np.vstack([-model.coef_, model.coef_]) / 2, np.r_[-1, 1] * model.intercept_ / 2
+
+    def _on_products(self, Z: Standardized, codes: NDArray[np.intp]) -> tuple[Any, Any]:
+        n_classes = len(self.classes_)
+        # scikit-learn's penalty for two classes is on the difference of the two rows.
+        C = self.C * (2 if n_classes == 2 else 1)
+        weights = C * compute_sample_weight("balanced", codes)[:, None]
+        truth = np.eye(n_classes)[codes]
+
+        def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            W = flat.reshape(-1, n_classes)
+            scores = Z.dot(W[:-1]) + W[-1]
+            residual = weights * (softmax(scores, axis=1) - truth)
+            slope = np.vstack([Z.T_dot(residual) + W[:-1], residual.sum(axis=0)])
+            value = (
+                0.5 * (W[:-1] ** 2).sum() - (weights * truth * log_softmax(scores, axis=1)).sum()
+            )
+            return value, slope.ravel()
+
+        start = np.zeros((Z.shape[1] + 1) * n_classes)
+        options = {"maxiter": self.max_iter, "gtol": self.tol, "ftol": 1e-14}
+        best = minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x
+        W = best.reshape(-1, n_classes)
+        return W[:-1].T, W[-1]
+
+    def _scores(self, X: Any) -> NDArray[np.float64]:
+        return self._centred(X).dot(self.coef_.T) + self.intercept_
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Class probabilities, shape ``(n_cells, n_classes)``."""
+        return softmax(self._scores(X), axis=1)
+
+
+class KNNHead(_Centred):
+    """Majority of the nearest training cells by cosine, after centring on the training mean.
+
+    Parameters
+    ----------
+    n_neighbors
+        Number of neighbours; of classes with equal votes the first in order wins.
+    """
+
+    def __init__(self, *, n_neighbors: int = 5) -> None:
+        self.n_neighbors = n_neighbors
+
+    def fit(self, X: Any, y: ArrayLike) -> KNNHead:
+        """Keep the training cells."""
+        self.cells_, self.codes_ = self._fit_centre(X, y)
+        if len(self.codes_) < self.n_neighbors:
+            raise InputError(
+                f"{len(self.codes_)} training cells are fewer than {self.n_neighbors} neighbours; "
+                "lower n_neighbors."
+            )
+        norms = [np.linalg.norm(block, axis=1) for _, block in _blocks(self.cells_)]
+        self.norms_ = np.maximum(np.concatenate(norms), np.finfo(float).tiny)
+        return self
+
+    def _scores(self, X: Any) -> NDArray[np.float64]:
+        Z = self._centred(X)
+        votes = np.zeros((Z.shape[0], len(self.classes_)))
+        for rows, block in _blocks(Z):
+            # The length of the cell itself does not change which cells are nearest.
+            cosine = self.cells_.dot(np.ascontiguousarray(block.T)).T / self.norms_
+            near = np.argpartition(-cosine, self.n_neighbors - 1, axis=1)[:, : self.n_neighbors]
+            for column in self.codes_[near].T:
+                votes[rows, column] += 1
+        return votes / self.n_neighbors
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Shares of the neighbours, shape ``(n_cells, n_classes)``."""
+        return self._scores(X)
+
+
+class CentroidHead(_Centred):
+    """Class of the average with the highest cosine, after centring on the training mean."""
+
+    def fit(self, X: Any, y: ArrayLike) -> CentroidHead:
+        """Average the training cells of each class."""
+        Z, codes = self._fit_centre(X, y)
+        directions = Z.T_dot(np.eye(len(self.classes_))[codes] / np.bincount(codes))
+        norms = np.linalg.norm(directions, axis=0)
+        self.directions_ = directions / np.where(norms > 0, norms, 1)
+        return self
+
+    def _scores(self, X: Any) -> NDArray[np.float64]:
+        return self._centred(X).dot(self.directions_)
+
+
+class ProjectionHead(CentroidProjection):
+    """Coefficients on class averages, where these are a basis.
+
+    Parameters
+    ----------
+    rank
+        Counts are given to ``fit``: average them, then rank the averages.
+    """
+
+    def __init__(self, *, rank: bool = False) -> None:
+        super().__init__(rank=rank)
+
+    def fit(self, X: Any, y: ArrayLike, genes: ArrayLike | None = None) -> ProjectionHead:
+        """Average the training cells of each class."""
+        mean, variance = _moments(X)
+        if X.shape[1] < len(set(np.asarray(y))) or mean @ mean <= 1e-8 * variance.sum():
+            raise InputError(
+                f"The class averages of these {X.shape[1]} columns are no basis: there are fewer "
+                "columns than classes, or the columns are centred. Use another head."
+            )
+        super().fit(X, y, genes)
+        return self
+
+
+class PipelineHead(ClassifierMixin, BaseEstimator):
+    """The published `linear_pipeline`, for whole-genome matrices.
+
+    Parameters
+    ----------
+    n_genes, n_components
+        Genes kept by ANOVA and components kept by PCA, as far as the training cells bear them.
+    C
+        Inverse strength of the L2 penalty.
+    seed
+        Seed of the PCA.
+    """
+
+    def __init__(
+        self, *, n_genes: int = 20_000, n_components: int = 220, C: float = 1.0, seed: int = 0
+    ) -> None:
+        self.n_genes = n_genes
+        self.n_components = n_components
+        self.C = C
+        self.seed = seed
+
+    def fit(self, X: Any, y: ArrayLike) -> PipelineHead:
+        """Fit on training cells."""
+        if X.shape[1] <= self.n_components:
+            raise InputError(
+                f"The pipeline reduces a whole genome to {self.n_components} components; these "
+                f"{X.shape[1]} columns are not more. Use the head 'logistic'."
+            )
+        options = {**self.get_params(), "n_components": min(self.n_components, X.shape[0] - 1)}
+        self.model_ = linear_pipeline(rank=False, **options).fit(X, y)
+        self.classes_ = self.model_.classes_
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Most probable class of each cell."""
+        return self.model_.predict(X)
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Class probabilities, shape ``(n_cells, n_classes)``."""
+        return self.model_.predict_proba(X)
+
+
+#: Heads by name.
+HEADS: Mapping[str, Callable[..., Any]] = {
+    "logistic": LogisticHead,
+    "knn": KNNHead,
+    "centroid": CentroidHead,
+    "projection": ProjectionHead,
+    "pipeline": PipelineHead,
+}
+
+
+def head(name: str, **options: Any) -> Any:
+    """Make a head by name.
+
+    Parameters
+    ----------
+    name
+        One of `HEADS`.
+    **options
+        Passed to the head, such as ``C`` or ``n_neighbors``.
+
+    Returns
+    -------
+    estimator
+        A scikit-learn classifier.
+
+    Raises
+    ------
+    InputError
+        The name is unknown.
+    """
+    if name not in HEADS:
+        raise InputError(
+            f"No head is called {name!r}; there are {', '.join(HEADS)}." + nearest(name, HEADS)
+        )
+    return HEADS[name](**options)

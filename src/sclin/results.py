@@ -1,0 +1,240 @@
+"""The tidy table of results: one row a number, and no two rows alike."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sclin.errors import InputError, nearest
+from sclin.statistics import Interval
+
+__all__ = ["COLUMNS", "KEY", "compare", "freeze", "load", "row", "save", "table"]
+
+#: What tells two rows apart.
+KEY = (
+    "task", "dataset", "profile", "protocol", "representation", "head", "variant", "split",
+    "metric", "seed", "source",
+)  # fmt: skip
+#: Columns of every results table, in order.
+COLUMNS = (
+    *KEY[:9], "value", "ci_low", "ci_high", "n", "unit", "higher_is_better", "model", "layer",
+    "relative_depth", "seed", "source", "note",
+)  # fmt: skip
+_NUMBERS = ("value", "ci_low", "ci_high", "n", "relative_depth", "seed")
+_TEXT = tuple(c for c in COLUMNS if c not in (*_NUMBERS, "higher_is_better"))
+_WORDS = {"protocol": ("corrected", "as_published"), "source": ("reproduced", "published")}
+
+
+def row(
+    *,
+    task: str,
+    dataset: str,
+    metric: str,
+    value: float | Interval,
+    protocol: str = "corrected",
+    representation: str = "",
+    head: str = "",
+    variant: str = "",
+    split: str = "",
+    ci_low: float = np.nan,
+    ci_high: float = np.nan,
+    n: int | None = None,
+    unit: str = "",
+    higher_is_better: bool = True,
+    model: str = "",
+    layer: str = "",
+    relative_depth: float = np.nan,
+    seed: int | None = None,
+    source: str = "reproduced",
+    note: str = "",
+    profile: str | None = None,
+) -> dict[str, Any]:
+    """One row: one number.
+
+    Parameters
+    ----------
+    task, dataset, metric, protocol, representation, head, split, seed, source
+        What was asked, of which cells, and how; columns of `KEY`.
+    value
+        The number; an `Interval` fills ``ci_low``, ``ci_high`` and ``n`` as well.
+    variant
+        What else tells this row from others, such as ``shuffled_labels`` or ``n_genes=500``.
+    n, unit
+        Number of units that the interval rests on, and what a unit is (``donor``, ``cell``).
+    model, layer, relative_depth
+        Of a layer; a representation ``layer:MODEL/i`` fills the first two.
+    note
+        A remark for readers; never what tells two rows apart.
+    profile
+        Defaults to the environment's ``SCLIN_PROFILE``, then to ``offline``.
+
+    Returns
+    -------
+    dict
+        Keys are `COLUMNS`.
+    """
+    if isinstance(value, Interval):
+        value, ci_low, ci_high, size = value
+        n = size if n is None else n
+    if representation.startswith("layer:") and not model:
+        model, _, layer = representation.removeprefix("layer:").rpartition("/")
+    fields = locals()
+    fields["profile"] = profile or os.environ.get("SCLIN_PROFILE", "offline")
+    return {column: fields[column] for column in COLUMNS}
+
+
+def table(*parts: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
+    """Join rows and tables into one whose columns, words and keys are checked.
+
+    Parameters
+    ----------
+    *parts
+        Lists of `row`, or tables.
+
+    Returns
+    -------
+    DataFrame
+        Columns `COLUMNS`.
+
+    Raises
+    ------
+    InputError
+        A column is missing or unknown, a word is not in the vocabulary, or a key repeats.
+    """
+    frames = [p if isinstance(p, pd.DataFrame) else pd.DataFrame(list(p)) for p in parts]
+    frames = [frame for frame in frames if len(frame)]
+    if not frames:
+        return pd.DataFrame(columns=list(COLUMNS))
+    for frame in frames:
+        absent, unknown = set(COLUMNS) - set(frame), set(frame) - set(COLUMNS)
+        if absent or unknown:
+            raise InputError(
+                f"A results table lacks {sorted(absent)} and has {sorted(unknown)} too many; "
+                "make its rows with sclin.results.row. Tables of the first edition must be run "
+                "again."
+            )
+    whole = pd.concat([f.astype({c: object for c in _TEXT}) for f in frames], ignore_index=True)
+    whole[list(_TEXT)] = whole[list(_TEXT)].fillna("").astype(str)
+    for column in _NUMBERS:
+        whole[column] = pd.to_numeric(whole[column])
+    for column, words in _WORDS.items():
+        for word in set(whole[column]) - set(words):
+            raise InputError(
+                f"Column {column!r} holds {word!r}, which is not one of {', '.join(words)}."
+                + nearest(word, words)
+            )
+    again = whole.duplicated(list(KEY))
+    if again.any():
+        key = whole.loc[again.idxmax(), list(KEY)]
+        raise InputError(
+            f"{int(again.sum())} of {len(whole)} results share their key with another row, such "
+            f"as {', '.join(f'{k}={v}' for k, v in key.items() if v != '')}.\n"
+            "Say in `variant` what tells them apart."
+        )
+    return whole.loc[:, list(COLUMNS)]
+
+
+def _folder(folder: str | Path | None) -> Path:
+    return Path(folder or os.environ.get("SCLIN_RESULTS", "sclin-results"))
+
+
+def save(rows: Iterable[Mapping[str, Any]] | pd.DataFrame, chapter: str) -> Path:
+    """Write a table as ``<chapter>.csv`` into the folder that ``SCLIN_RESULTS`` names.
+
+    Parameters
+    ----------
+    rows
+        Rows, or a table.
+    chapter
+        Name of the notebook, such as ``05_cell_types``.
+
+    Returns
+    -------
+    Path
+        The file written; the folder is ``sclin-results`` when the environment names none.
+    """
+    path = _folder(None) / f"{chapter}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    table(rows).to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
+    partial.replace(path)
+    return path
+
+
+def load(folder: str | Path | None = None) -> pd.DataFrame:
+    """Read every table of a folder into one.
+
+    Parameters
+    ----------
+    folder
+        Folder of tables; defaults to the environment's ``SCLIN_RESULTS``.
+
+    Returns
+    -------
+    DataFrame
+        Columns `COLUMNS` and ``chapter``.
+
+    Raises
+    ------
+    InputError
+        The folder holds no table, or a table is of an older edition.
+    """
+    root = _folder(folder)
+    paths = sorted(root.glob("*.csv"))
+    if not paths:
+        raise InputError(f"No results table in {root}; run a chapter first, such as `make book`.")
+    parts = [table(pd.read_csv(p, dtype={"layer": str})).assign(chapter=p.stem) for p in paths]
+    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+
+
+def freeze(source: str | Path, target: str | Path) -> pd.DataFrame:
+    """Copy the tables of a run to where they are kept, and say what changed.
+
+    Parameters
+    ----------
+    source, target
+        Folders, such as ``_build/results/offline`` and ``results/offline``.
+
+    Returns
+    -------
+    DataFrame
+        What `compare` finds between the tables kept before and those of the run.
+    """
+    new, target = load(source), Path(target)
+    changed = compare(load(target) if any(target.glob("*.csv")) else new[:0], new)
+    target.mkdir(parents=True, exist_ok=True)
+    for path in Path(source).glob("*.csv"):
+        (target / path.name).write_bytes(path.read_bytes())
+    return changed
+
+
+def compare(old: pd.DataFrame, new: pd.DataFrame, *, rtol: float = 1e-5) -> pd.DataFrame:
+    """List the rows that came, went, or hold another number.
+
+    Parameters
+    ----------
+    old, new
+        Tables.
+    rtol
+        Relative difference of values that counts as the same.
+
+    Returns
+    -------
+    DataFrame
+        Columns `KEY`, ``old``, ``new`` and ``change`` (``came``, ``went``, ``differs``).
+    """
+    columns = [*KEY, "value"]
+    both = old[columns].merge(
+        new[columns], on=list(KEY), how="outer", suffixes=("_old", "_new"), indicator=True
+    )
+    both = both.rename(columns={"value_old": "old", "value_new": "new"})
+    same = np.isclose(both["old"], both["new"], rtol=rtol, equal_nan=True)
+    both["change"] = both.pop("_merge").map(
+        {"left_only": "went", "right_only": "came", "both": "differs"}
+    )
+    return both[both["change"].ne("differs") | ~same].reset_index(drop=True)

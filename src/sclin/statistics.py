@@ -1,0 +1,512 @@
+"""Intervals, paired tests and null controls.
+
+The functions know nothing of genes or models: they take labels, predictions and units (donors,
+species, perturbations), and return numbers with an interval and an n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import get_scorer, get_scorer_names, precision_recall_fscore_support
+
+from sclin.errors import InputError, nearest
+
+__all__ = [
+    "SCORES",
+    "Interval",
+    "PairedTest",
+    "bootstrap",
+    "calibration_curve",
+    "find_scorer",
+    "paired_test",
+    "per_class_f1",
+    "permuted",
+    "score_difference",
+    "score_interval",
+    "scored",
+]
+
+
+def permuted(y: ArrayLike, *, groups: ArrayLike | None = None, seed: int = 0) -> NDArray[Any]:
+    """Permute labels: the null control of every classification.
+
+    Parameters
+    ----------
+    y
+        Labels, shape ``(n_cells,)``.
+    groups
+        When given, labels are permuted within each group (donor) only.
+    seed
+        Seed of the permutation.
+
+    Returns
+    -------
+    ndarray
+        The same labels in another order.
+    """
+    labels = np.array(y, copy=True)
+    rng = np.random.default_rng(seed)
+    if groups is None:
+        return rng.permutation(labels)
+    values = np.asarray(groups)
+    for group in np.unique(values):
+        rows = np.flatnonzero(values == group)
+        labels[rows] = labels[rng.permutation(rows)]
+    return labels
+
+
+def per_class_f1(y_true: ArrayLike, y_pred: ArrayLike) -> pd.DataFrame:
+    """Precision, recall, F1 and number of cells of each class.
+
+    Parameters
+    ----------
+    y_true, y_pred
+        True and predicted class of each cell, shape ``(n_cells,)``.
+
+    Returns
+    -------
+    DataFrame
+        Index ``class``; columns ``precision``, ``recall``, ``f1``, ``n``.
+    """
+    true, pred = np.asarray(y_true), np.asarray(y_pred)
+    names = np.unique(np.concatenate([true, pred]))
+    columns = precision_recall_fscore_support(true, pred, labels=names, zero_division=0)
+    table = pd.DataFrame(
+        dict(zip(("precision", "recall", "f1", "n"), columns, strict=True)), index=names
+    )
+    return table.rename_axis("class")
+
+
+def calibration_curve(
+    y_true: ArrayLike, proba: ArrayLike, classes: Sequence[Any], *, n_bins: int = 10
+) -> pd.DataFrame:
+    """Compare the confidence of the predicted class with how often it is right.
+
+    Parameters
+    ----------
+    y_true
+        True class of each cell, shape ``(n_cells,)``.
+    proba
+        Class probabilities, shape ``(n_cells, n_classes)``.
+    classes
+        Names of the columns of ``proba``.
+    n_bins
+        Number of bins of equal width on [0, 1].
+
+    Returns
+    -------
+    DataFrame
+        One row per bin that holds cells: ``confidence``, ``accuracy``, ``n``.
+        ``attrs["ece"]`` is the expected calibration error, the mean absolute gap over cells.
+    """
+    probabilities = np.asarray(proba, dtype=float)
+    confidence = probabilities.max(axis=1)
+    right = np.asarray(classes)[probabilities.argmax(axis=1)] == np.asarray(y_true)
+    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    table = (
+        pd.DataFrame({"bin": bins, "confidence": confidence, "accuracy": right.astype(float)})
+        .groupby("bin")
+        .agg(confidence=("confidence", "mean"), accuracy=("accuracy", "mean"), n=("bin", "size"))
+        .reset_index(drop=True)
+    )
+    gap = (table["confidence"] - table["accuracy"]).abs()
+    table.attrs["ece"] = float(np.average(gap, weights=table["n"]))
+    return table
+
+
+class Interval(NamedTuple):
+    """A number, its bootstrap interval, and the number of units it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}], n = {self.n}"
+
+
+class PairedTest(NamedTuple):
+    """A mean paired difference, its interval, a two-sided permutation p value and n."""
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    n: int
+
+
+def _quantiles(draws: ArrayLike, level: float) -> tuple[float, float]:
+    tail = (1 - level) / 2
+    low, high = np.nanquantile(np.asarray(draws, dtype=float), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def bootstrap(
+    statistic: Callable[..., float],
+    *arrays: ArrayLike,
+    groups: ArrayLike | None = None,
+    n_boot: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval of any statistic of paired arrays.
+
+    Parameters
+    ----------
+    statistic
+        Function of the arrays that returns one number; it may return NaN for a resample that
+        it cannot score, which is then left out of the interval.
+    *arrays
+        Arrays of one length, resampled together along their first axis.
+    groups
+        Unit of resampling of each row (donor, species, perturbation); ``None`` resamples rows.
+    n_boot
+        Number of resamples.
+    level
+        Coverage of the interval.
+    seed
+        Seed of the resampling.
+
+    Returns
+    -------
+    Interval
+        ``n`` is the number of groups, or of rows without groups.
+
+    References
+    ----------
+    Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
+
+    Examples
+    --------
+    >>> interval = bootstrap(np.mean, [1.0, 2.0, 3.0, 4.0], seed=0)
+    >>> interval.value, interval.n
+    (2.5, 4)
+    """
+    columns = [np.asarray(a) for a in arrays]
+    sizes = {a.shape[0] for a in columns}
+    if len(sizes) != 1 or 0 in sizes:
+        raise InputError(
+            f"The arrays to resample have {sorted(sizes)} rows; they need one length above zero."
+        )
+    size = sizes.pop()
+    rng = np.random.default_rng(seed)
+    if groups is None:
+        units = [np.array([i]) for i in range(size)]
+    else:
+        values = np.asarray(groups)
+        if values.shape != (size,):
+            raise InputError(f"groups has shape {values.shape}; {size} rows need {size} values.")
+        units = [np.flatnonzero(values == g) for g in np.unique(values)]
+    draws = np.empty(n_boot)
+    for b in range(n_boot):
+        chosen = rng.integers(len(units), size=len(units))
+        rows = chosen if groups is None else np.concatenate([units[i] for i in chosen])
+        draws[b] = statistic(*(a[rows] for a in columns))
+    low, high = _quantiles(draws, level)
+    return Interval(float(statistic(*columns)), low, high, len(units))
+
+
+# Scores of labels ------------------------------------------------------------------------------
+
+
+def _tally(
+    y_true: ArrayLike, predictions: Sequence[ArrayLike], groups: ArrayLike | None
+) -> tuple[NDArray[np.integer], NDArray[np.integer], int]:
+    """Count the outcomes (true, predicted, ...) of each unit.
+
+    Returns counts (units, outcomes), the class codes of each outcome (labels, outcomes), and the
+    number of classes.
+    """
+    labels = [np.asarray(y_true), *(np.asarray(p) for p in predictions)]
+    if len({c.shape for c in labels}) != 1 or labels[0].size == 0:
+        raise InputError(
+            f"True and predicted labels have shapes {[c.shape for c in labels]}; "
+            "they need one value per cell, and at least one cell."
+        )
+    names, codes = np.unique(np.concatenate(labels), return_inverse=True)
+    outcomes, outcome = np.unique(codes.reshape(len(labels), -1), axis=1, return_inverse=True)
+    unit = (
+        np.zeros(outcome.size, dtype=int)
+        if groups is None
+        else np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]
+    )
+    counts = np.zeros((unit.max() + 1, outcomes.shape[1]), dtype=int)
+    np.add.at(counts, (unit, outcome.ravel()), 1)
+    return counts, outcomes, names.size
+
+
+def _resampled(
+    counts: NDArray[np.integer], n_boot: int, rng: np.random.Generator
+) -> NDArray[np.floating]:
+    """Resample units, then cells within each; shape (n_boot, outcomes)."""
+    sizes = counts.sum(axis=1)
+    shares = counts / sizes[:, None]
+    draws = np.zeros((n_boot, counts.shape[1]))
+    for b in range(n_boot):
+        for unit in rng.integers(0, len(counts), size=len(counts)):
+            draws[b] += rng.multinomial(sizes[unit], shares[unit])
+    return draws
+
+
+def _mean_over(values: NDArray[np.floating], classes: NDArray[np.bool_]) -> NDArray[np.floating]:
+    return (values * classes).sum(axis=-1) / np.maximum(classes.sum(axis=-1), 1)
+
+
+#: Scores that are functions of each class's hits, true cells and predicted cells, shape (..., k).
+SCORES: dict[str, Callable[..., NDArray[np.floating]]] = {
+    "accuracy": lambda hits, true, said: hits.sum(-1) / np.maximum(true.sum(-1), 1),
+    "balanced_accuracy": lambda hits, true, said: _mean_over(
+        hits / np.maximum(true, 1), true > 0
+    ),
+    "f1_macro": lambda hits, true, said: _mean_over(
+        2 * hits / np.maximum(true + said, 1), true + said > 0
+    ),
+}  # fmt: skip
+
+
+def _totals(outcomes: NDArray[np.integer], which: int, k: int) -> list[NDArray[np.floating]]:
+    """Matrices that turn counts of outcomes into hits, true and predicted cells of each class."""
+    true, said = np.eye(k)[outcomes[0]], np.eye(k)[outcomes[which]]
+    return [true * said, true, said]
+
+
+def score_interval(
+    metric: str,
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    n_boot: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Score pooled over cells, with a bootstrap interval over donors and cells.
+
+    Parameters
+    ----------
+    metric
+        One of `SCORES`; macro F1 runs over the union of true and predicted classes.
+    y_true, y_pred
+        True and predicted class of each cell, shape ``(n_cells,)``.
+    groups
+        Donor of each cell; donors are resampled first, then cells within each.
+        With few donors the interval is too narrow rather than too wide: read it with their number.
+    n_boot, level, seed
+        Number of resamples, coverage, seed.
+
+    Returns
+    -------
+    Interval
+        ``n`` is the number of donors, or of cells without donors.
+
+    Examples
+    --------
+    >>> score_interval("f1_macro", ["a", "a", "b"], ["a", "a", "b"]).value
+    1.0
+    """
+    counts, outcomes, k = _tally(y_true, [y_pred], groups)
+    parts = _totals(outcomes, 1, k)
+    draws = _resampled(counts, n_boot, np.random.default_rng(seed))
+    low, high = _quantiles(SCORES[metric](*(draws @ part for part in parts)), level)
+    value = SCORES[metric](*(counts.sum(axis=0) @ part for part in parts))
+    return Interval(float(value), low, high, len(counts) if groups is not None else counts.sum())
+
+
+def score_difference(
+    metric: str,
+    y_true: ArrayLike,
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    n_boot: int = 1000,
+    n_permutations: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> PairedTest:
+    """Score of predictions a less that of b on the same cells, with interval and p value.
+
+    The interval resamples donors and cells. The p value swaps a and b within whole donors (or
+    cells, without donors), which under the null hypothesis changes nothing.
+
+    Parameters
+    ----------
+    metric
+        One of `SCORES`.
+    y_true, a, b
+        True class and the two predictions of each cell, shape ``(n_cells,)``.
+    groups
+        Donor of each cell.
+    n_boot, n_permutations, level, seed
+        Resamples, random swaps (all are listed when there are no more), coverage, seed.
+
+    Returns
+    -------
+    PairedTest
+        Positive when a is better. With n donors the smallest possible p value is 2 ** (1 - n).
+    """
+    counts, outcomes, k = _tally(y_true, [a, b], groups)
+    of_a, of_b = _totals(outcomes, 1, k), _totals(outcomes, 2, k)
+    rng = np.random.default_rng(seed)
+
+    def difference(draws: NDArray[Any], swapped: NDArray[Any]) -> NDArray[Any]:
+        kept = draws - swapped
+        one = SCORES[metric](*(kept @ p + swapped @ q for p, q in zip(of_a, of_b, strict=True)))
+        two = SCORES[metric](*(kept @ q + swapped @ p for p, q in zip(of_a, of_b, strict=True)))
+        return one - two
+
+    draws = _resampled(counts, n_boot, rng)
+    low, high = _quantiles(difference(draws, np.zeros_like(draws)), level)
+    total = counts.sum(axis=0).astype(float)
+    value = float(difference(total, np.zeros_like(total)))
+    if groups is None:
+        swapped = rng.binomial(total.astype(int), 0.5, size=(n_permutations, total.size))
+        exact, n = False, int(total.sum())
+    else:
+        signs, exact = _sign_flips(len(counts), n_permutations, rng)
+        swapped, n = (signs < 0) @ counts, len(counts)
+    p_value = _p_value(difference(total, swapped), value, exact)
+    return PairedTest(value, low, high, p_value, n)
+
+
+def find_scorer(name: str) -> Any:
+    """Find a classification scorer of scikit-learn, or name the nearest one."""
+    if name not in get_scorer_names():
+        close = nearest(name, get_scorer_names())
+        raise InputError(f"scikit-learn has no scorer called {name!r}.{close}")
+    return get_scorer(name)
+
+
+class _Told(ClassifierMixin, BaseEstimator):
+    """A classifier that repeats known predictions, so that any scorer can read them."""
+
+    def __init__(self, y_pred: Any, proba: pd.DataFrame | None) -> None:
+        self.y_pred = y_pred
+        self.proba = proba
+        if proba is not None:
+            self.classes_ = proba.columns.to_numpy()
+            self.predict_proba = lambda rows: proba.to_numpy()[rows]
+
+    def predict(self, rows: Any) -> Any:
+        return self.y_pred[rows]
+
+
+def scored(
+    predictions: pd.DataFrame,
+    proba: pd.DataFrame | None,
+    scorers: Mapping[str, Any],
+    *,
+    unit: str | None,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> Iterator[dict[str, Any]]:
+    """Score predictions by any scorers of scikit-learn.
+
+    Parameters
+    ----------
+    predictions
+        Columns ``y_true``, ``y_pred``, ``cell``, ``fold`` and ``group``.
+    proba
+        Class probabilities of the same rows, if the head gives them.
+    scorers
+        Scorers by name.
+    unit
+        What a group is, such as ``donor``; without it, cells are resampled.
+    n_boot, seed
+        Resamples (a fifth for scorers outside of `SCORES`) and seed.
+
+    Yields
+    ------
+    dict
+        Fields of a row: ``metric``, ``value``, ``split`` and ``unit``. Scores are pooled over
+        disjoint folds; of folds that overlap, mean and standard deviation are given.
+    """
+    y, told = predictions["y_true"].to_numpy(), _Told(predictions["y_pred"].to_numpy(), proba)
+    folds = predictions.reset_index(drop=True).groupby("fold", sort=False).indices.values()
+    draws: dict[str, Any] = {"groups": predictions["group"] if unit else None, "seed": seed}
+    for metric, scorer in scorers.items():
+
+        def score(at: NDArray[np.intp], scorer: Any = scorer) -> float:
+            try:
+                return float(scorer(told, at, y[at]))
+            except (ValueError, AttributeError):  # a resample lacks a class, a head probabilities
+                return np.nan
+
+        if predictions["cell"].duplicated().any():
+            values = [score(at) for at in folds]
+            common = {"metric": metric, "split": "folds", "n": len(values), "unit": "fold"}
+            yield common | {"value": float(np.mean(values))}
+            yield common | {"value": float(np.std(values, ddof=1)), "spread": "sd over folds"}
+            continue
+        value = (
+            score_interval(metric, y, told.y_pred, n_boot=n_boot, **draws)
+            if metric in SCORES
+            else bootstrap(score, np.arange(len(y)), n_boot=n_boot // 5, **draws)
+        )
+        yield {"metric": metric, "split": "pooled", "value": value, "unit": unit or "cell"}
+
+
+def _sign_flips(
+    n: int, n_permutations: int, rng: np.random.Generator
+) -> tuple[NDArray[np.floating], bool]:
+    """Signs of n units, shape (permutations, n): all of them when there are not too many."""
+    if 2**n <= n_permutations:
+        return np.array(list(product((1.0, -1.0), repeat=n))), True
+    return rng.choice((-1.0, 1.0), size=(n_permutations, n)), False
+
+
+def _p_value(null: NDArray[np.floating], value: float, exact: bool) -> float:
+    extreme = int((np.abs(null) >= abs(value) * (1 - 1e-12) - 1e-12).sum())
+    return extreme / len(null) if exact else (extreme + 1) / (len(null) + 1)
+
+
+def paired_test(
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    n_permutations: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> PairedTest:
+    """Sign-flip permutation test of the mean difference between paired scores.
+
+    The unit is whatever was scored once: a tissue, a donor, a species, a perturbation.
+    Folds that share training cells are not such a unit.
+
+    Parameters
+    ----------
+    a, b
+        Scores of the two methods, shape ``(n_units,)``.
+    n_permutations
+        Number of random sign flips; all are listed when there are no more than this many.
+    level, seed
+        Coverage of the bootstrap interval of the mean difference, and the seed.
+
+    Returns
+    -------
+    PairedTest
+        With n units the smallest possible p value is 2 ** (1 - n).
+
+    Examples
+    --------
+    >>> paired_test([1.0, 2.0, 3.0], [0.0, 1.0, 2.0]).p_value
+    0.25
+    """
+    gaps = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    if gaps.ndim != 1 or gaps.size < 2 or not np.isfinite(gaps).all():
+        raise InputError(
+            f"A paired test needs two or more finite pairs; got shape {gaps.shape} with "
+            f"{int((~np.isfinite(gaps)).sum())} missing. Drop units that lack a score."
+        )
+    signs, exact = _sign_flips(gaps.size, n_permutations, np.random.default_rng(seed))
+    p_value = _p_value(signs @ gaps, float(gaps.sum()), exact)
+    interval = bootstrap(np.mean, gaps, level=level, seed=seed)
+    return PairedTest(float(gaps.mean()), interval.low, interval.high, p_value, gaps.size)
