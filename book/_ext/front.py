@@ -115,8 +115,9 @@ def paired(results: pd.DataFrame, ours: pd.Series, theirs: pd.Series) -> str:
     Returns
     -------
     str
-        ``ahead`` or ``behind`` where the interval of the difference leaves out 0 and p < 0.05,
-        ``no difference`` otherwise, and ``not compared`` where no such row was written.
+        ``ahead`` or ``behind`` where the interval of the difference leaves out 0 and p < 0.05;
+        ``too few`` where so few units can give no such p; ``no difference`` otherwise; and
+        ``not compared`` where no such row was written.
     """
     for a, b, words in (
         (ours, theirs, ("ahead", "behind")),
@@ -139,6 +140,8 @@ def verdict(
     name = difference["metric"].removesuffix("_difference") + "_p"
     p = tables.where(rows, metric=name)["value"]
     apart = difference["ci_low"] > 0 or difference["ci_high"] < 0
+    if difference["unit"] != "cell" and 2.0 ** (1 - difference["n"]) >= 0.05:
+        return "too few"
     if not (apart and len(p) == 1 and p.iloc[0] < 0.05):
         return "no difference"
     return words[0] if difference["value"] > 0 else words[1]
@@ -331,6 +334,7 @@ def _compared(results: pd.DataFrame, pairs: dict[str, tuple[pd.Series, pd.Series
         "ahead": "Ahead, donors or other units paired: {}.",
         "behind": "Behind, donors or other units paired: {}.",
         "no difference": "No difference is shown: {}.",
+        "too few": "Too few donors or other units to prove a difference: {}.",
         "not compared": "Without a paired comparison: {}.",
     }
     who = f"The final layer of the model `{model}`, beside log counts. " * bool(model)

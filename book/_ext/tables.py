@@ -17,7 +17,7 @@ PROFILES = {
     "test": "tiny sizes, so its numbers mean nothing",
 }
 NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?\s?%?|–", re.I)
-TEXT = ("dataset", "representation", "head", "variant", "split", "model", "layer", "note")
+TEXT = ("dataset", "representation", "head", "variant", "split", "model", "layer", "unit", "note")
 
 
 def executed(root: Path, stem: str) -> dict:

@@ -36,6 +36,7 @@ def versus(a: str, b: str, difference: float, low: float, high: float, p: float,
     """Rows of a paired comparison."""
     variant, metric = f"versus:{b}", more.pop("metric", "f1_macro")
     ends = {"ci_low": low, "ci_high": high}
+    more = {"n": 8, "unit": "donor"} | more
     return [
         row(a, difference, variant=variant, metric=f"{metric}_difference", **ends, **more),
         row(a, p, variant=variant, metric=f"{metric}_p", **more),

@@ -105,6 +105,7 @@ def test_findings_name_chapter_row_and_simulation(root: Path) -> None:
         (versus("rank_pca", "hvg_pca", 0.05, 0.01, 0.1, 0.01), "Ahead"),
         (versus("rank_pca", "hvg_pca", -0.05, -0.1, -0.01, 0.01), "Behind"),
         (versus("hvg_pca", "rank_pca", 0.05, 0.01, 0.1, 0.01), "Behind"),
+        (versus("rank_pca", "hvg_pca", 0.05, 0.01, 0.1, 0.13, n=4), "Too few donors"),
     ],
 )
 def test_a_lead_is_called_from_paired_rows_alone(root: Path, pair, words: str) -> None:
@@ -115,7 +116,7 @@ def test_a_lead_is_called_from_paired_rows_alone(root: Path, pair, words: str) -
 
 def test_layers_gain_only_where_interval_and_p_agree(root: Path) -> None:
     about = {"task": "layer_choice", "head": "", "model": "tiny"}
-    ends = {"ci_low": 0.01, "ci_high": 0.2}
+    ends = {"ci_low": 0.01, "ci_high": 0.2, "n": 8, "unit": "donor"}
     gain = [row("", 0.1, metric="gain_over_final", split=s, **ends, **about) for s in ("a", "b")]
     p = [row("", 0.02, metric="gain_over_final_p", split="a", **about)]
     assert "on 1 of 2 tasks, by 0.10" in front.sentences(_with(root, [*gain, *p]))[-1]
