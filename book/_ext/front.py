@@ -281,10 +281,11 @@ def findings(root: Path) -> str:
     for task, group in headline(results).groupby("task", sort=False):
         about, first = TASKS[str(task)], group.iloc[0]
         data = first["dataset"].replace(" + ", "`, `")
+        part = f", {first['split']}" if about.splits and first["split"] != "pooled" else ""
         simulated = "simulated, " * first["dataset"].startswith("sim_")
         name = (
             f"**[{about.label}](chapters/{about.chapter})**<br>"
-            f"{first['metric'].replace('_', ' ')}<br>{simulated}`{data}`"
+            f"{first['metric'].replace('_', ' ')}<br>{simulated}`{data}`{part}"
         )
         cells = dict.fromkeys(FAMILIES, "–")
         for _, row in group.iterrows():

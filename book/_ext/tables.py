@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 from bs4 import BeautifulSoup
 
+from sclin import results as tidy_results
+
 PROFILES = {
     "offline": "real cells out of Python wheels, and simulated cells with known truth",
     "public": "small public files besides the packaged and the simulated cells",
@@ -17,7 +19,6 @@ PROFILES = {
     "test": "tiny sizes, so its numbers mean nothing",
 }
 NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?\s?%?|–", re.I)
-TEXT = ("dataset", "representation", "head", "variant", "split", "model", "layer", "unit", "note")
 
 
 def executed(root: Path, stem: str) -> dict:
@@ -49,10 +50,8 @@ def results(root: Path) -> pd.DataFrame | None:
     """
     name = profile_of(root)
     folders = [root / "_build" / "results" / name, root / "results" / name]
-    paths = next((found for folder in folders if (found := sorted(folder.glob("*.csv")))), [])
-    words = dict.fromkeys(TEXT, str)
-    tables = [pd.read_csv(path, dtype=words).assign(chapter=path.stem) for path in paths]
-    return pd.concat(tables, ignore_index=True).fillna(dict.fromkeys(TEXT, "")) if tables else None
+    built = next((folder for folder in folders if any(folder.glob("*.csv"))), None)
+    return tidy_results.load(built) if built else None
 
 
 def where(rows: pd.DataFrame, **keys: str) -> pd.DataFrame:

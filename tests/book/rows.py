@@ -4,32 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
+from sclin import results
 
-COLUMNS = (
-    "task", "dataset", "profile", "protocol", "representation", "head", "variant", "split",
-    "metric", "value", "ci_low", "ci_high", "n", "unit", "higher_is_better", "model", "layer",
-    "relative_depth", "seed", "source", "note",
-)  # fmt: skip
-USUAL = {
-    "task": "cell_types",
-    "dataset": "baron_human",
-    "profile": "offline",
-    "protocol": "corrected",
-    "representation": "rank_pca",
-    "head": "logistic",
-    "split": "pooled",
-    "metric": "f1_macro",
-    "source": "reproduced",
-}
+USUAL = {"task": "cell_types", "dataset": "baron_human", "head": "logistic", "split": "pooled"}
 
 
 def row(representation: str = "rank_pca", value: float = 0.5, **more: object) -> dict:
-    fields = USUAL | {"representation": representation, "value": value} | more
-    if representation.startswith("layer:"):
-        model, _, layer = representation.removeprefix("layer:").partition("/")
-        fields |= {"model": model, "layer": layer}
-    return {column: fields.get(column, None) for column in COLUMNS}
+    """A row of chapter 05, and what differs from it."""
+    fields = {**USUAL, "metric": "f1_macro", "profile": "offline", **more}
+    return results.row(representation=representation, value=value, **fields)
 
 
 def versus(a: str, b: str, difference: float, low: float, high: float, p: float, **more) -> list:
@@ -44,6 +27,7 @@ def versus(a: str, b: str, difference: float, low: float, high: float, p: float,
 
 
 def save(root: Path, rows: list[dict], chapter: str = "05_cell_types", **where: str) -> None:
+    """Write rows where the pages look for them."""
     folder = root / where.get("folder", "results/offline")
     folder.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(folder / f"{chapter}.csv", index=False)
+    results.table(rows).to_csv(folder / f"{chapter}.csv", index=False)
