@@ -23,12 +23,14 @@ from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold
 from tqdm import tqdm
 
 from sclin import results
+from sclin.datasets import name_of
 from sclin.errors import InputError, nearest
 from sclin.heads import head
 from sclin.projection import CentroidProjection
 from sclin.representations import CONTROLS, labels, representation
 from sclin.statistics import (
     SCORES,
+    Comparison,
     bootstrap,
     find_scorer,
     paired_test,
@@ -37,26 +39,10 @@ from sclin.statistics import (
     scored,
 )
 
-__all__ = ["Comparison", "Results", "Verdict", "evaluate", "measure"]
+__all__ = ["Results", "Verdict", "evaluate", "measure"]
 
 SHUFFLED = "shuffled_labels"
 _LEFT_OUT = ("representation", "head", "fold", "n", "reason")
-
-
-class Comparison(NamedTuple):
-    """A paired difference, its interval, its p value, and the units that it rests on."""
-
-    difference: float
-    ci_low: float
-    ci_high: float
-    p_value: float
-    n: int
-    unit: str
-
-    @property
-    def proven(self) -> bool:
-        """Whether the interval leaves out zero and the p value is below 0.05."""
-        return self.p_value < 0.05 and not self.ci_low <= 0 <= self.ci_high
 
 
 class Verdict(NamedTuple):
@@ -155,9 +141,8 @@ class Results:
                 s[s["metric"].eq(metric)].set_index("group")["value"] for s in (one, other)
             )
             both = pd.concat([one, other], axis=1, keys=["a", "b"]).dropna()
-            test = paired_test(both["a"], both["b"], seed=seed)
-            return Comparison(*test, unit)
-        if one["cell"].duplicated().any():
+            return paired_test(both["a"], both["b"], seed=seed)._replace(unit=unit)
+        if one["row"].duplicated().any():
             raise InputError(
                 "Cells are predicted more than once, by folds that share training cells; these "
                 "are no units to compare over. Use disjoint folds, such as donors held out."
@@ -167,12 +152,10 @@ class Results:
                 f"No paired comparison of {metric!r}; there are {', '.join(SCORES)}."
                 + nearest(metric, SCORES)
             )
-        one, other = one.sort_values("cell"), other.sort_values("cell")
+        one, other = one.sort_values("row"), other.sort_values("row")
         groups = None if unit == "cell" else one["group"].to_numpy()
-        test = score_difference(
-            metric, one["y_true"], one["y_pred"], other["y_pred"], groups=groups, seed=seed
-        )
-        return Comparison(*test, unit)
+        labels = one["y_true"], one["y_pred"], other["y_pred"]
+        return score_difference(metric, *labels, groups=groups, seed=seed)._replace(unit=unit)
 
     def comparisons(self, reference: str, *, head: str = "", metric: str = "") -> pd.DataFrame:
         """Compare everything with one representation and head, as rows of the table.
@@ -253,10 +236,6 @@ def _words(*words: str) -> str:
     return "; ".join(filter(None, words))
 
 
-def _dataset(cells: AnnData) -> str:
-    return str(cells.uns.get("sclin", {}).get("dataset", "cells"))
-
-
 def _named(given: Any, make: Callable[[str], Any], what: str) -> dict[str, Any]:
     """Objects by name: names are looked up, objects are taken as they are."""
     if not isinstance(given, Mapping):
@@ -304,13 +283,8 @@ def _unseen(y: NDArray[Any], folds: Sequence[Fold]) -> Iterator[tuple[Any, ...]]
     for fold, train, test in folds:
         lost = y[test][~np.isin(y[test], y[train])]
         for kind, n in zip(*np.unique(lost, return_counts=True), strict=True):
-            yield (
-                "",
-                "",
-                fold,
-                int(n),
-                f"class {kind!r} is not in the training part; counted as wrong",
-            )
+            reason = f"class {kind!r} is not in the training part; its cells count as wrong"
+            yield "", "", fold, int(n), reason
 
 
 def _embed(thing: Any, fitted_on: AnnData, *parts: AnnData, name: str) -> list[Any]:
@@ -334,19 +308,25 @@ def _embed(thing: Any, fitted_on: AnnData, *parts: AnnData, name: str) -> list[A
 
 
 def _fit_fold(
-    name: str, thing: Any, X: Any, cells: AnnData, y: NDArray[Any], judges: Mapping[str, Any],
-    targets: Sequence[tuple[str, str]], seed: int, fold: Fold,
-) -> dict[tuple[str, str], Any]:  # fmt: skip
-    """Predictions and probabilities by head and variant, or why the head refuses."""
+    name: str,
+    thing: Any,
+    X: Any,
+    cells: AnnData,
+    y: NDArray[Any],
+    targets: Sequence[tuple[str, str, Any]],
+    seed: int,
+    fold: Fold,
+) -> list[Any]:
+    """Predictions and probabilities of each target, or why its head refuses."""
     _, train, test = fold
     if X is None:
         X_train, X_test = _embed(thing, cells[train], cells[train], cells[test], name=name)
     else:
         X_train, X_test = X[train], X[test]
-    found: dict[tuple[str, str], Any] = {}
-    for kind, null in targets:
+    found: list[Any] = []
+    for _, null, judge in targets:
         target = permuted(y[train], seed=seed) if null else y[train]
-        estimator, given = clone(judges[kind]), X_train
+        estimator, given = clone(judge), X_train
         if isinstance(estimator, CentroidProjection) and getattr(thing, "averages_first", False):
             estimator, given = estimator.set_params(rank=True), cells[train].X
         try:
@@ -354,25 +334,36 @@ def _fit_fold(
             proba = None
             if hasattr(estimator, "predict_proba"):
                 proba = pd.DataFrame(estimator.predict_proba(X_test), columns=estimator.classes_)
-            found[kind, null] = np.asarray(estimator.predict(X_test)), proba
+            found.append((np.asarray(estimator.predict(X_test)), proba))
         except InputError as error:
-            found[kind, null] = str(error)
+            found.append(str(error))
     return found
+
+
+def _fit_folds(
+    name: str, thing: Any, cells: AnnData, y: NDArray[Any], targets: Sequence[tuple[str, str, Any]],
+    folds: Sequence[Fold], seed: int, n_jobs: int, bar: Any,
+) -> list[tuple[Any, ...]]:  # fmt: skip
+    """What each target says of each fold; a representation of single cells is computed once."""
+    X = _embed(thing, cells, cells, name=name)[0] if getattr(thing, "per_cell", False) else None
+    fit = delayed(partial(_fit_fold, name, thing, X, cells, y, targets, seed))
+    found = []
+    for outcome in Parallel(n_jobs=n_jobs, return_as="generator")(map(fit, folds)):
+        found.append(outcome)
+        bar.update()
+    return list(zip(*found, strict=True))
 
 
 def _joined(
     cells: AnnData, y: NDArray[Any], units: NDArray[Any] | None, folds: Sequence[Fold],
-    parts: Sequence[tuple[NDArray[Any], pd.DataFrame | None]],
+    parts: Sequence[Any],
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:  # fmt: skip
     """Predictions and probabilities of all folds, one row per test cell."""
     rows = np.concatenate([test for _, _, test in folds])
-    frame = pd.DataFrame({
-        "cell": cells.obs_names[rows],
-        "group": "" if units is None else units[rows],
-        "fold": np.repeat([name for name, _, _ in folds], [len(test) for _, _, test in folds]),
-        "y_true": y[rows],
-        "y_pred": np.concatenate([predicted for predicted, _ in parts]),
-    })  # fmt: skip
+    frame = pd.DataFrame({"row": rows, "cell": cells.obs_names[rows], "y_true": y[rows]})
+    frame["group"] = "" if units is None else units[rows]
+    frame["fold"] = np.repeat([name for name, _, _ in folds], [len(test) for _, _, test in folds])
+    frame["y_pred"] = np.concatenate([y_pred for y_pred, _ in parts])
     if parts[0][1] is None:
         return frame, None
     proba = pd.concat([p for _, p in parts], ignore_index=True)
@@ -443,39 +434,35 @@ def evaluate(
     """
     y = labels(cells, label)
     units = None if groups is None else labels(cells, groups)
-    judges, things = _named(heads, head, "head"), _things(representations, controls, seed)
+    judges, things = (
+        _named(heads, partial(head, seed=seed), "head"),
+        _things(representations, controls, seed),
+    )
     scorers = _named(scoring, find_scorer, "scorer")
     folds = _folds(cv, y, units, seed)
-    fields = {"task": task or label, "dataset": dataset or _dataset(cells), "protocol": protocol,
+    fields = {"task": task or label, "dataset": dataset or name_of(cells), "protocol": protocol,
               "seed": seed}  # fmt: skip
     rows, predictions, probabilities = [], [], {}
     left_out = list(_unseen(y, folds))
     bar = tqdm(total=len(things) * len(folds), disable=not progress, unit="fit")
     for name, thing in things.items():
-        targets = [(kind, "") for kind in judges]
+        targets = [(kind, "", judge) for kind, judge in judges.items()]
         if controls and name not in CONTROLS:
-            targets.append((next(iter(judges)), SHUFFLED))
-        X = _embed(thing, cells, cells, name=name)[0] if getattr(thing, "per_cell", False) else None
-        fit = delayed(partial(_fit_fold, name, thing, X, cells, y, judges, targets, seed))
-        found = []
-        for outcome in Parallel(n_jobs=n_jobs, return_as="generator")(map(fit, folds)):
-            found.append(outcome)
-            bar.update()
-        for kind, null in targets:
-            parts = [outcome[kind, null] for outcome in found]
+            targets.append((targets[0][0], SHUFFLED, targets[0][2]))
+        fitted = _fit_folds(name, thing, cells, y, targets, folds, seed, n_jobs, bar)
+        for (kind, null, _), parts in zip(targets, fitted, strict=True):
             refused = [(f[0], p) for f, p in zip(folds, parts, strict=True) if isinstance(p, str)]
             if refused:
                 left_out.append((name, kind, refused[0][0], cells.n_obs, refused[0][1]))
                 continue
             frame, proba = _joined(cells, y, units, folds, parts)
-            frame = frame.assign(representation=name, head=kind, variant=_words(variant, null))
+            said = {"representation": name, "head": kind, "variant": _words(variant, null)}
+            predictions.append(frame.assign(**said))
             if proba is not None and not null:
                 probabilities[name, kind] = proba
-            predictions.append(frame)
             for score in scored(frame, proba, scorers, unit=groups, n_boot=n_boot, seed=seed):
-                words = _words(variant, null, score.pop("spread", ""))
-                told = {"representation": name, "head": kind, "variant": words}
-                rows.append(results.row(**fields, **told, **score))
+                said["variant"] = _words(variant, null, score.pop("spread", ""))
+                rows.append(results.row(**fields, **said, **score))
     bar.close()
     if not rows:
         raise InputError(f"No head can take any representation: {left_out[-1][-1]}")
@@ -536,7 +523,7 @@ def measure(
     """
     of = None if units is None else labels(cells, units)
     fields = {"task": task or getattr(score, "__name__", "score"), "dataset": dataset or
-              _dataset(cells), "protocol": protocol, "variant": variant, "split": split,
+              name_of(cells), "protocol": protocol, "variant": variant, "split": split,
               "seed": seed}  # fmt: skip
     rows, by_unit = [], []
     for name, thing in tqdm(

@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 _BLOCK = 256  # cells made dense at once
+_TOL, _STEPS = 1e-5, 2000  # where the solver of the logistic regression stops
 
 
 def _blocks(Z: Standardized) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
@@ -47,11 +49,6 @@ class _Centred(ClassifierMixin, BaseEstimator):
 
     def _fit_centre(self, X: Any, y: ArrayLike) -> tuple[Standardized, NDArray[np.intp]]:
         self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
-        if len(self.classes_) < 2:
-            raise InputError(
-                f"The training cells hold one class only ({str(self.classes_[0])!r}); "
-                "a classifier needs two. Hold out other groups."
-            )
         X = _validated(self, X, reset=True)
         self.mean_, variance = _moments(X)
         # One scale for all columns: the mean squared norm of the training cells becomes 100.
@@ -91,17 +88,11 @@ class LogisticHead(_Centred):
         Inverse strength of the L2 penalty.
     max_cells
         Most training cells whose span is computed.
-    tol, max_iter
-        Where the solver stops.
     """
 
-    def __init__(
-        self, *, C: float = 1.0, max_cells: int = 5000, tol: float = 1e-4, max_iter: int = 1000
-    ) -> None:
+    def __init__(self, *, C: float = 1.0, max_cells: int = 5000) -> None:
         self.C = C
         self.max_cells = max_cells
-        self.tol = tol
-        self.max_iter = max_iter
 
     def fit(self, X: Any, y: ArrayLike) -> LogisticHead:
         """Fit on training cells."""
@@ -120,9 +111,8 @@ class LogisticHead(_Centred):
         return self
 
     def _solve(self, Z: NDArray[np.float64], codes: NDArray[np.intp]) -> tuple[Any, Any]:
-        model = LogisticRegression(
-            C=self.C, class_weight="balanced", tol=self.tol, max_iter=self.max_iter
-        ).fit(Z, codes)
+        model = LogisticRegression(C=self.C, class_weight="balanced", tol=_TOL, max_iter=_STEPS)
+        model.fit(Z, codes)
         if len(self.classes_) > 2:
             return model.coef_, model.intercept_
         return np.vstack([-model.coef_, model.coef_]) / 2, np.r_[-1, 1] * model.intercept_ / 2
@@ -145,7 +135,7 @@ class LogisticHead(_Centred):
             return value, slope.ravel()
 
         start = np.zeros((Z.shape[1] + 1) * n_classes)
-        options = {"maxiter": self.max_iter, "gtol": self.tol, "ftol": 1e-14}
+        options = {"maxiter": _STEPS, "gtol": _TOL, "ftol": 1e-14}
         best = minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x
         W = best.reshape(-1, n_classes)
         return W[:-1].T, W[-1]
@@ -237,46 +227,23 @@ class ProjectionHead(CentroidProjection):
         return self
 
 
-class PipelineHead(ClassifierMixin, BaseEstimator):
-    """The published `linear_pipeline`, for whole-genome matrices.
+class PipelineHead(Pipeline):
+    """The published `linear_pipeline`, for whole-genome matrices only."""
 
-    Parameters
-    ----------
-    n_genes, n_components
-        Genes kept by ANOVA and components kept by PCA, as far as the training cells bear them.
-    C
-        Inverse strength of the L2 penalty.
-    seed
-        Seed of the PCA.
-    """
-
-    def __init__(
-        self, *, n_genes: int = 20_000, n_components: int = 220, C: float = 1.0, seed: int = 0
-    ) -> None:
-        self.n_genes = n_genes
-        self.n_components = n_components
-        self.C = C
-        self.seed = seed
-
-    def fit(self, X: Any, y: ArrayLike) -> PipelineHead:
-        """Fit on training cells."""
-        if X.shape[1] <= self.n_components:
+    def fit(self, X: Any, y: ArrayLike = None, **params: Any) -> PipelineHead:
+        """Fit on training cells; with few of them, PCA keeps as many components as they bear."""
+        n_components = self["pca"].n_components
+        if X.shape[1] <= n_components:
             raise InputError(
-                f"The pipeline reduces a whole genome to {self.n_components} components; these "
+                f"The pipeline reduces a whole genome to {n_components} components; these "
                 f"{X.shape[1]} columns are not more. Use the head 'logistic'."
             )
-        options = {**self.get_params(), "n_components": min(self.n_components, X.shape[0] - 1)}
-        self.model_ = linear_pipeline(rank=False, **options).fit(X, y)
-        self.classes_ = self.model_.classes_
-        return self
+        self.set_params(pca__n_components=min(n_components, X.shape[0] - 1))
+        return super().fit(X, y, **params)
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Most probable class of each cell."""
-        return self.model_.predict(X)
 
-    def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Class probabilities, shape ``(n_cells, n_classes)``."""
-        return self.model_.predict_proba(X)
+def _pipeline(*, seed: int = 0, **options: Any) -> PipelineHead:
+    return PipelineHead(linear_pipeline(rank=False, seed=seed, **options).steps)
 
 
 #: Heads by name.
@@ -285,17 +252,19 @@ HEADS: Mapping[str, Callable[..., Any]] = {
     "knn": KNNHead,
     "centroid": CentroidHead,
     "projection": ProjectionHead,
-    "pipeline": PipelineHead,
+    "pipeline": _pipeline,
 }
 
 
-def head(name: str, **options: Any) -> Any:
+def head(name: str, *, seed: int = 0, **options: Any) -> Any:
     """Make a head by name.
 
     Parameters
     ----------
     name
         One of `HEADS`.
+    seed
+        Seed of a head that draws, which is the pipeline.
     **options
         Passed to the head, such as ``C`` or ``n_neighbors``.
 
@@ -313,4 +282,4 @@ def head(name: str, **options: Any) -> Any:
         raise InputError(
             f"No head is called {name!r}; there are {', '.join(HEADS)}." + nearest(name, HEADS)
         )
-    return HEADS[name](**options)
+    return HEADS[name](**options | ({"seed": seed} if name == "pipeline" else {}))

@@ -118,7 +118,7 @@ def table(*parts: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
                 "make its rows with sclin.results.row. Tables of the first edition must be run "
                 "again."
             )
-    whole = pd.concat([f.astype({c: object for c in _TEXT}) for f in frames], ignore_index=True)
+    whole = pd.concat([f.astype(dict.fromkeys(_TEXT, object)) for f in frames], ignore_index=True)
     whole[list(_TEXT)] = whole[list(_TEXT)].fillna("").astype(str)
     for column in _NUMBERS:
         whole[column] = pd.to_numeric(whole[column])

@@ -20,8 +20,8 @@ from sclin.errors import InputError, nearest
 
 __all__ = [
     "SCORES",
+    "Comparison",
     "Interval",
-    "PairedTest",
     "bootstrap",
     "calibration_curve",
     "find_scorer",
@@ -133,14 +133,20 @@ class Interval(NamedTuple):
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}], n = {self.n}"
 
 
-class PairedTest(NamedTuple):
-    """A mean paired difference, its interval, a two-sided permutation p value and n."""
+class Comparison(NamedTuple):
+    """A paired difference, its interval, its p value, and the units that it rests on."""
 
     difference: float
-    low: float
-    high: float
+    ci_low: float
+    ci_high: float
     p_value: float
     n: int
+    unit: str = ""
+
+    @property
+    def proven(self) -> bool:
+        """Whether the interval leaves out zero and the p value is below 0.05."""
+        return self.p_value < 0.05 and not self.ci_low <= 0 <= self.ci_high
 
 
 def _quantiles(draws: ArrayLike, level: float) -> tuple[float, float]:
@@ -331,7 +337,7 @@ def score_difference(
     n_permutations: int = 10_000,
     level: float = 0.95,
     seed: int = 0,
-) -> PairedTest:
+) -> Comparison:
     """Score of predictions a less that of b on the same cells, with interval and p value.
 
     The interval resamples donors and cells. The p value swaps a and b within whole donors (or
@@ -350,7 +356,7 @@ def score_difference(
 
     Returns
     -------
-    PairedTest
+    Comparison
         Positive when a is better. With n donors the smallest possible p value is 2 ** (1 - n).
     """
     counts, outcomes, k = _tally(y_true, [a, b], groups)
@@ -374,7 +380,7 @@ def score_difference(
         signs, exact = _sign_flips(len(counts), n_permutations, rng)
         swapped, n = (signs < 0) @ counts, len(counts)
     p_value = _p_value(difference(total, swapped), value, exact)
-    return PairedTest(value, low, high, p_value, n)
+    return Comparison(value, low, high, p_value, n)
 
 
 def find_scorer(name: str) -> Any:
@@ -413,7 +419,7 @@ def scored(
     Parameters
     ----------
     predictions
-        Columns ``y_true``, ``y_pred``, ``cell``, ``fold`` and ``group``.
+        Columns ``y_true``, ``y_pred``, ``row``, ``fold`` and ``group``.
     proba
         Class probabilities of the same rows, if the head gives them.
     scorers
@@ -440,7 +446,7 @@ def scored(
             except (ValueError, AttributeError):  # a resample lacks a class, a head probabilities
                 return np.nan
 
-        if predictions["cell"].duplicated().any():
+        if predictions["row"].duplicated().any():
             values = [score(at) for at in folds]
             common = {"metric": metric, "split": "folds", "n": len(values), "unit": "fold"}
             yield common | {"value": float(np.mean(values))}
@@ -475,7 +481,7 @@ def paired_test(
     n_permutations: int = 10_000,
     level: float = 0.95,
     seed: int = 0,
-) -> PairedTest:
+) -> Comparison:
     """Sign-flip permutation test of the mean difference between paired scores.
 
     The unit is whatever was scored once: a tissue, a donor, a species, a perturbation.
@@ -492,7 +498,7 @@ def paired_test(
 
     Returns
     -------
-    PairedTest
+    Comparison
         With n units the smallest possible p value is 2 ** (1 - n).
 
     Examples
@@ -509,4 +515,4 @@ def paired_test(
     signs, exact = _sign_flips(gaps.size, n_permutations, np.random.default_rng(seed))
     p_value = _p_value(signs @ gaps, float(gaps.sum()), exact)
     interval = bootstrap(np.mean, gaps, level=level, seed=seed)
-    return PairedTest(float(gaps.mean()), interval.low, interval.high, p_value, gaps.size)
+    return Comparison(float(gaps.mean()), interval.low, interval.high, p_value, gaps.size)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sclin import layers
 from sclin.errors import InputError, nearest
-from sclin.statistics import PairedTest, paired_test
+from sclin.statistics import Comparison, paired_test
 
 __all__ = [
     "BestDepth",
@@ -268,7 +268,7 @@ def best_depth(
 
 def final_loss(
     units: pd.DataFrame, final: str, candidates: Sequence[str] | None = None, *, seed: int = 0
-) -> PairedTest:
+) -> Comparison:
     """Paired test of the layer chosen on the other units against the final one.
 
     Each unit is scored by the layer that the remaining units choose, so the gain is not that of a
@@ -287,7 +287,7 @@ def final_loss(
 
     Returns
     -------
-    PairedTest
+    Comparison
         Positive when the chosen layer is better; with n units the smallest p value is
         ``2 ** (1 - n)``, so four donors can never show a significant loss.
 
