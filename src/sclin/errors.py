@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["DataError", "InputError", "ModelError", "SclinError", "nearest"]
+__all__ = ["DataError", "InputError", "ModelError", "SclinError", "nearest", "unknown"]
 
 
 class SclinError(Exception):
@@ -50,3 +50,29 @@ def nearest(name: str, options: Iterable[str]) -> str:
     known = {str(option).lower(): str(option) for option in options}
     close = get_close_matches(str(name).lower(), known, n=2, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(known[key]) for key in close)}?" if close else ""
+
+
+def unknown(what: str, name: str, options: Iterable[str]) -> InputError:
+    """Return the error for a name that is not, or not the only one, among the options.
+
+    Parameters
+    ----------
+    what
+        What the name should be, such as ``"profile"``.
+    name
+        What was asked for.
+    options
+        What exists.
+
+    Returns
+    -------
+    InputError
+
+    Examples
+    --------
+    >>> unknown("head", "knnn", ["knn", "centroid"])
+    InputError("No head is called 'knnn'; there are knn, centroid. Did you mean 'knn'?")
+    """
+    known = list(map(str, options))
+    listed = ", ".join(known) or "none"
+    return InputError(f"No {what} is called {name!r}; there are {listed}.{nearest(name, known)}")

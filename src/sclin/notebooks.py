@@ -2,8 +2,8 @@
 
 A chapter is a MyST Markdown notebook.
 The runner checks its parameters, lets papermill execute it, and writes down what it ran on.
-A chapter whose code, parameters and modules have not changed is not executed again: only its
-prose is renewed.
+A chapter whose code, parameters, versions, modules and data files are the same as at its last run
+is not executed again: only its prose is renewed.
 """
 
 from __future__ import annotations
@@ -13,52 +13,36 @@ import hashlib
 import json
 import os
 import platform
+import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+import joblib
 import jupytext
 import nbformat
+import papermill
 import yaml
+from papermill.exceptions import PapermillExecutionError
 
-from sclin.dependencies import module_files
-from sclin.errors import InputError, SclinError, nearest
+from sclin.errors import InputError, SclinError, unknown
 
-__all__ = [
-    "NotebookError",
-    "Parameter",
-    "Run",
-    "list_notebooks",
-    "parameters",
-    "profile_values",
-    "run",
-]
+__all__ = ["NotebookError", "Parameter", "Run", "arguments", "list_notebooks", "parameters", "run"]
 
 PACKAGE = Path(__file__).parent
-LIBRARIES = (
-    "numpy",
-    "scipy",
-    "pandas",
-    "numba",
-    "scikit-learn",
-    "anndata",
-    "scanpy",
-    "torch",
-    "transformers",
-    "matplotlib",
-)
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "str": str,
-    "int": int,
-    "float": (int, float),
-    "bool": bool,
-    "list": list,
-}
+# The wheel carries the chapters; in a clone they lie beside ``src``.
+CHAPTERS = next(p for p in (PACKAGE / "chapters", PACKAGE.parents[1] / "notebooks") if p.exists())
+LIBRARIES = "sclin numpy scipy pandas numba scikit-learn anndata scanpy torch transformers"
+_TYPES = {kind.__name__: kind for kind in (str, int, float, bool, list)}
+_LINE = re.compile(rf"(\w+): ({'|'.join(_TYPES)}) = (.+?)(?:\s+# (.+))?")
+# What a chapter runs last, unseen: which modules of the package its kernel has loaded.
+_LOADED = """\
+import json, sys
+print(json.dumps([m.__file__ for n, m in [*sys.modules.items()] if n.split(".")[0] == "sclin"]))"""
 
 
 class NotebookError(SclinError, RuntimeError):
@@ -75,24 +59,14 @@ class Parameter:
     help: str
 
     def check(self, value: Any) -> Any:
-        """Return the value, or say why it does not fit.
+        """Return the value, or raise `InputError` when it has not the type of the parameter.
 
-        Parameters
-        ----------
-        value
-            From a profile, already typed.
-
-        Returns
-        -------
-        object
-
-        Raises
-        ------
-        InputError
-            When the type is wrong.
+        The items of a list are numbers where its default holds numbers, else text.
         """
-        wanted: Any = _TYPES[self.type]
-        if not isinstance(value, wanted) or (self.type != "bool" and isinstance(value, bool)):
+        good = _is(value, self.type)
+        if good and self.type == "list":
+            good = all(_is(item, self._items) for item in value)
+        if not good:
             raise InputError(
                 f"Parameter {self.name!r} is {value!r} ({type(value).__name__}), "
                 f"but it takes {self.type}: {self.help or 'see its default'} "
@@ -100,68 +74,59 @@ class Parameter:
             )
         return float(value) if self.type == "float" else value
 
+    @property
+    def _items(self) -> str:
+        return "float" if self.default and _is(self.default[0], "float") else "str"
+
     def parse(self, text: str) -> Any:
         """Read the value from the text of a command line.
 
-        Parameters
-        ----------
-        text
-            A Python literal, or any text when the parameter takes text.
-
-        Returns
-        -------
-        object
+        The brackets of a list may be left out: ``10, 20`` is ``[10, 20]``, ``a b, c`` two texts.
         """
         if self.type == "str":
             return text
+        is_list = self.type == "list"
+        written = f"[{text}]" if is_list and not text.lstrip().startswith("[") else text
         try:
-            literal = {"true": True, "false": False}.get(text.lower())
-            value = ast.literal_eval(text) if literal is None else literal
-        except (SyntaxError, ValueError):
-            value = text.split(",") if self.type == "list" else text
-        return self.check(value)
+            if is_list and self._items == "str":
+                return self.check(yaml.load(written, yaml.BaseLoader))
+            return self.check(json.loads(written.lower()))
+        except (yaml.YAMLError, json.JSONDecodeError):
+            return self.check(text)
 
 
-def list_notebooks(folder: str | Path = "notebooks") -> list[str]:
-    """Names of the chapters in a folder, in order.
+def _is(value: Any, kind: str) -> bool:
+    """Whether a value has a type: whole numbers are numbers, truth values are not."""
+    if kind in ("int", "float") and isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if kind == "float" else _TYPES[kind])
 
-    Parameters
-    ----------
-    folder
-        Where the notebooks are.
 
-    Returns
-    -------
-    list of str
-    """
+def list_notebooks(folder: str | Path = CHAPTERS) -> list[str]:
+    """Names of the notebooks in a folder, by default the chapters of the book, in order."""
     return sorted(path.stem for path in Path(folder).glob("[0-9]*.md"))
 
 
-def _read(name: str, folder: Path) -> Any:
+def _complete(name: str, folder: str | Path) -> str:
+    """Name of the one notebook that begins so."""
     names = list_notebooks(folder)
-    if name not in names:
-        raise InputError(
-            f"No notebook is called {name!r} in {folder}; there are {', '.join(names) or 'none'}."
-            + nearest(name, names)
-        )
-    return jupytext.read(folder / f"{name}.md")
+    found = [name] if name in names else [each for each in names if each.startswith(name)]
+    if len(found) != 1:
+        raise unknown("notebook", name, found or names)
+    return found[0]
 
 
-def _parameters_cell(notebook: Any) -> str:
-    return "\n".join(
-        cell.source
-        for cell in notebook.cells
-        if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", [])
-    )
+def _tags(cell: Any) -> list[str]:
+    return cell.metadata.get("tags", [])
 
 
-def parameters(name: str, *, folder: str | Path = "notebooks") -> dict[str, Parameter]:
+def parameters(name: str, *, folder: str | Path = CHAPTERS) -> dict[str, Parameter]:
     """Read the parameters of a notebook from its cell tagged ``parameters``.
 
     Parameters
     ----------
     name
-        Name of the notebook, such as ``05_cell_types``.
+        Name of the notebook, such as ``05_cell_types``, or its beginning.
     folder
         Where the notebooks are.
 
@@ -175,39 +140,39 @@ def parameters(name: str, *, folder: str | Path = "notebooks") -> dict[str, Para
     InputError
         When a line of the cell is not ``name: type = default  # help``.
     """
-    source = _parameters_cell(_read(name, Path(folder)))
-    lines = source.split("\n")
+    name = _complete(name, folder)
+    notebook = jupytext.read(Path(folder) / f"{name}.md")
+    source = "\n".join(cell.source for cell in notebook.cells if "parameters" in _tags(cell))
     found = {}
-    for node in ast.parse(source).body:
-        if not (
-            isinstance(node, ast.AnnAssign)
-            and isinstance(node.target, ast.Name)
-            and node.value is not None
-            and ast.unparse(node.annotation).split("[")[0] in _TYPES
-        ):
+    for line in filter(None, source.split("\n")):
+        match = _LINE.fullmatch(line)
+        if match is None:
             raise InputError(
-                f"{name}: line {lines[node.lineno - 1]!r} of the parameters cell is not of the "
+                f"{name}: line {line!r} of the parameters cell is not of the "
                 f"form `name: type = default  # help` with a type of {', '.join(_TYPES)}."
             )
-        last = lines[(node.end_lineno or node.lineno) - 1][node.end_col_offset :]
-        found[node.target.id] = Parameter(
-            name=node.target.id,
-            type=ast.unparse(node.annotation).split("[")[0],
-            default=ast.literal_eval(node.value),
-            help=last.partition("#")[2].strip(),
-        )
+        key, kind, default, said = match.groups(default="")
+        found[key] = Parameter(key, kind, ast.literal_eval(default), said)
     return found
 
 
-def profile_values(name: str, profile: str, *, folder: str | Path = "notebooks") -> dict[str, Any]:
-    """Parameters that a profile gives to a notebook.
+def arguments(
+    name: str,
+    profile: str,
+    values: Mapping[str, Any] | None = None,
+    *,
+    folder: str | Path = CHAPTERS,
+) -> dict[str, Any]:
+    """Parameters that a run gives to a notebook: those of the profile, and over them its own.
 
     Parameters
     ----------
     name
-        Name of the notebook.
+        Name of the notebook, or its beginning.
     profile
-        ``offline``, ``public``, ``paper`` or ``test``: a file of ``notebooks/profiles``.
+        ``offline``, ``public``, ``paper`` or ``test``: a file of ``profiles`` in the folder.
+    values
+        Parameters of your own.
     folder
         Where the notebooks are.
 
@@ -218,125 +183,81 @@ def profile_values(name: str, profile: str, *, folder: str | Path = "notebooks")
     Raises
     ------
     InputError
-        When there is no such profile, or it gives an unknown or wrongly typed parameter.
+        When there is no such profile, or a parameter is unknown or of the wrong type.
     """
     path = Path(folder) / "profiles" / f"{profile}.yml"
     if not path.exists():
-        names = [p.stem for p in path.parent.glob("*.yml")]
-        raise InputError(
-            f"No profile is called {profile!r}; there are {', '.join(sorted(names))}."
-            + nearest(profile, names)
-        )
-    values = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get(name) or {}
+        raise unknown("profile", profile, sorted(p.stem for p in path.parent.glob("*.yml")))
+    name = _complete(name, folder)
     known = parameters(name, folder=folder)
-    return {key: _known(name, known, key).check(value) for key, value in values.items()}
+    profiles = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    given = {**profiles.get(name, {}), **(values or {})}
+    for key in given:
+        if key not in known:
+            raise unknown(f"parameter of {name}", key, known)
+    return {key: known[key].check(value) for key, value in given.items()}
 
 
-def _known(name: str, known: Mapping[str, Parameter], key: str) -> Parameter:
-    if key not in known:
-        raise InputError(
-            f"{name} has no parameter {key!r}; it has {', '.join(known)}." + nearest(key, known)
-        )
-    return known[key]
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    before = {key: os.environ.get(key) for key in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
-
-
-def _fingerprint(notebook: Any, values: Mapping[str, Any], profile: str, inputs: Path) -> str:
-    """Hash of all that decides the outputs: code, parameters, modules, versions."""
-    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    digest = hashlib.sha256()
-    digest.update(json.dumps([cells, dict(values), profile], sort_keys=True).encode())
-    for file in module_files(cells, PACKAGE):
-        digest.update(file.read_bytes())
-    digest.update(json.dumps(_versions()).encode())
-    if notebook.metadata.get("sclin", {}).get("reads_results"):
-        for table in sorted(inputs.glob("*.csv")):
-            digest.update(table.read_bytes())
+def _fingerprint(said: Any, files: Iterable[Path]) -> str:
+    """Hash of what decides the outputs: what can be said in JSON, and the contents of files."""
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    for path in files:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                with file.open("rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
 
 
+def _loaded_modules(cell: Any) -> list[str]:
+    """Files below the package that a kernel has loaded, and the tables that lie beside them."""
+    modules = {Path(file) for file in json.loads(cell.outputs[0].text)}
+    beside = [file for folder in {module.parent for module in modules} for file in folder.iterdir()]
+    tables = {file for file in beside if file.suffix in (".yml", ".csv", ".json")}
+    return sorted(str(file.relative_to(PACKAGE)) for file in modules | tables)
+
+
 def _versions() -> dict[str, str]:
-    found = {"sclin": version("sclin"), "python": platform.python_version()}
-    for library in LIBRARIES:
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:
-            found[library] = "not installed"
-    return found
-
-
-def _device() -> str:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{platform.machine()} CPU, {cores} cores"
+    installed = {found.name: found.version for found in distributions()}
+    known = {name: installed.get(name, "not installed") for name in LIBRARIES.split()}
+    return {**known, "python": platform.python_version()}
 
 
 def _provenance_cell(name: str, record: Mapping[str, Any]) -> Any:
     """The page's closing box: what it ran on and how to run it again."""
-    values = record["parameters"]
-    rows = [
-        ("Profile", record["profile"]),
-        ("Parameters", ", ".join(f"`{k} = {v!r}`" for k, v in values.items()) or "none"),
-        ("Data", "<br>".join(_describe(entry) for entry in record["data"]) or "none"),
-        ("Seed", values.get("seed", "none")),
-        ("Device", record["device"]),
-        ("Duration", f"{record['seconds']:.0f} s"),
-        ("Versions", ", ".join(f"{k} {v}" for k, v in record["versions"].items())),
-        ("Run again", f'`make run NB={name}`, with your parameters `P="-p NAME VALUE"`'),
+    data = [
+        f"{entry['name']} ({entry['tier']}) "
+        + ", ".join(f"`{file}` sha256 `{found[:12]}`" for file, found in entry["files"].items())
+        for entry in record["data"]
     ]
-    table = "\n".join(f"| {key} | {str(value).replace('|', '/')} |" for key, value in rows)
+    rows = {
+        "Profile": record["profile"],
+        "Parameters": ", ".join(f"`{k} = {v!r}`" for k, v in record["parameters"].items()),
+        "Data": "<br>".join(data) or "none",
+        "Device": record["device"],
+        "Duration": f"{record['seconds']:.0f} s",
+        "Versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
+        "Run again": f'`make run NB={name}`, with your parameters `P="-p NAME VALUE"`',
+    }
+    table = "\n".join(f"| {key} | {value.replace('|', '/')} |" for key, value in rows.items())
+    text = f":class: provenance dropdown\n\n| | |\n|---|---|\n{table}\n```"
     return nbformat.v4.new_markdown_cell(
-        "```{admonition} How this page was made\n:class: provenance dropdown\n\n"
-        f"| | |\n|---|---|\n{table}\n```",
-        metadata={"tags": ["provenance"]},
+        f"```{{admonition}} How this page was made\n{text}", metadata={"tags": ["provenance"]}
     )
-
-
-def _describe(entry: Mapping[str, Any]) -> str:
-    hashes = ", ".join(
-        f"`{Path(file).name}` sha256 `{digest[:12]}`" for file, digest in entry["files"].items()
-    )
-    size = f"{entry['n_obs']:,} cells, {entry['n_vars']:,} genes" if entry.get("n_obs") else ""
-    return "; ".join(x for x in (f"{entry['name']} ({entry['tier']})", size, hashes) if x)
-
-
-def _data_used(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-    unique = {json.dumps(line, sort_keys=True): line for line in lines}
-    return list(unique.values())
 
 
 def _renew_prose(source: Any, executed: Any) -> Any:
     """New text and figure captions around the outputs of an earlier run of the same code."""
-    kept = [cell for cell in executed.cells if cell.cell_type == "code"]
-    injected = [c for c in kept if "injected-parameters" in c.metadata.get("tags", [])]
-    outputs = iter([c for c in kept if "injected-parameters" not in c.metadata.get("tags", [])])
+    injected = [c for c in executed.cells if "injected-parameters" in _tags(c)]
+    outputs = iter([c for c in executed.cells if c.cell_type == "code" and c not in injected])
     cells = []
     for cell in source.cells:
+        cells.append(cell)
         if cell.cell_type == "code":
             old = next(outputs)
             cell.outputs, cell.execution_count = old.outputs, old.execution_count
-            cells.append(cell)
-            if "parameters" in cell.metadata.get("tags", []):
-                cells += injected
-        else:
-            cells.append(cell)
-    cells += [c for c in executed.cells if "provenance" in c.metadata.get("tags", [])]
-    source.cells = cells
+            cells += injected if "parameters" in _tags(cell) else []
+    source.cells = cells + [c for c in executed.cells if "provenance" in _tags(c)]
     source.metadata["sclin_run"] = executed.metadata["sclin_run"]
     source.metadata["language_info"] = executed.metadata.get("language_info", {})
     return source
@@ -356,25 +277,26 @@ def run(
     *,
     values: Mapping[str, Any] | None = None,
     profile: str = "offline",
-    folder: str | Path = "notebooks",
-    output: str | Path,
-    results: str | Path,
+    folder: str | Path = CHAPTERS,
+    output: str | Path | None = None,
+    results: str | Path = "_build/runs/results",
     force: bool = False,
 ) -> Run:
-    """Execute a notebook with papermill, unless its code, parameters and modules are unchanged.
+    """Execute a notebook with papermill, unless nothing that decides its outputs has changed.
 
     Parameters
     ----------
     name
-        Name of the notebook, such as ``05_cell_types``.
+        Name of the notebook, such as ``05_cell_types``, or its beginning.
     values
         Parameters, over those of the profile.
     profile
-        A file of ``notebooks/profiles``.
+        A file of ``profiles`` in the folder.
     folder
-        Where the notebooks are.
+        Where the notebooks are; by default the chapters of the book.
     output
-        Executed notebook to write.
+        Executed notebook to write, by default ``_build/runs/<name>.ipynb``.
+        A rule for Make beside it, with the suffix ``.d``, lists the modules that it ran on.
     results
         Folder of the results tables.
     force
@@ -391,77 +313,84 @@ def run(
     NotebookError
         When a cell fails; the notebook as far as it got lies beside ``output``.
     """
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-
-    output, results = Path(output), Path(results)
-    source = _read(name, Path(folder))
-    known = parameters(name, folder=folder)
-    given = profile_values(name, profile, folder=folder)
-    given |= {key: _known(name, known, key).check(v) for key, v in (values or {}).items()}
-    used = {key: given.get(key, parameter.default) for key, parameter in known.items()}
-    fingerprint = _fingerprint(source, used, profile, results)
     start = time.perf_counter()
+    name = _complete(name, folder)
+    output, results = Path(output or f"_build/runs/{name}.ipynb"), Path(results)
+    source = jupytext.read(Path(folder) / f"{name}.md")
+    given = arguments(name, profile, values, folder=folder)
+    used = {key: each.default for key, each in parameters(name, folder=folder).items()} | given
     output.parent.mkdir(parents=True, exist_ok=True)
+    code = [cell.source for cell in source.cells if cell.cell_type == "code"]
+    reads_results = source.metadata.get("sclin", {}).get("reads_results")
+
+    def fingerprint(record: Mapping[str, Any]) -> str:
+        modules = [PACKAGE / module for module in record["modules"]]
+        data = [Path(entry["path"]) for entry in record["data"] if entry.get("path")]
+        tables = sorted(results.glob("*.csv")) if reads_results else []
+        return _fingerprint([code, used, profile, _versions()], [*modules, *data, *tables])
+
     if output.exists() and not force:
         old = nbformat.read(output, as_version=4)
-        if old.metadata.get("sclin_run", {}).get("fingerprint") == fingerprint:
-            _write(_renew_prose(source, old), output)
+        record = old.metadata.get("sclin_run", {})
+        if "modules" in record and record["fingerprint"] == fingerprint(record):
+            nbformat.write(_renew_prose(source, old), output)
             return Run(output, False, time.perf_counter() - start)
-    with tempfile.TemporaryDirectory() as scratch:
-        raw, done = Path(scratch) / f"{name}.ipynb", Path(scratch) / f"{name}.done.ipynb"
-        log = Path(scratch) / "data.jsonl"
-        jupytext.write(source, raw)
-        try:
-            with _environment(
-                SCLIN_PROFILE=profile,
-                SCLIN_RESULTS=str(results.resolve()),
-                SCLIN_PROVENANCE=str(log),
-                # Libraries ask for widgets, which a printed page cannot hold.
-                PYTHONWARNINGS="ignore:IProgress not found",
-                # Threads that spin while they wait bring a busy machine to a halt.
-                OMP_WAIT_POLICY=os.environ.get("OMP_WAIT_POLICY", "passive"),
-            ):
-                papermill.execute_notebook(
-                    raw,
-                    done,
-                    parameters=given,
-                    progress_bar=False,
-                    kernel_name="python3",
-                    # Errors of cells come back in the notebook; the terminal would only hear of
-                    # eavesdroppers and of the interrupt with which a kernel is shut down.
-                    extra_arguments=["--log-level=CRITICAL"],
-                )
-        except PapermillExecutionError as error:
-            failed = output.with_suffix(".failed.ipynb")
-            failed.write_bytes(done.read_bytes())
-            raise NotebookError(
-                f"{name} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
-                f"The cell:\n{error.source}\nThe notebook up to there: {failed}"
-            ) from None
-        executed = nbformat.read(done, as_version=4)
-        data = _data_used(log)
-    seconds = time.perf_counter() - start
+    working = output.with_suffix(".failed.ipynb")
+    executed = _execute(name, source, given, profile, results, working)
+    modules = _loaded_modules(executed.cells.pop())
     record = {
-        "fingerprint": fingerprint,
         "profile": profile,
         "parameters": used,
-        "data": data,
+        "modules": modules,
+        "data": executed.metadata.pop("data"),
         "versions": _versions(),
-        "device": _device(),
-        "seconds": round(seconds, 1),
+        "device": f"{platform.machine()} CPU, {joblib.cpu_count()} cores",
+        "seconds": round(time.perf_counter() - start, 1),
     }
+    executed.metadata["sclin_run"] = {**record, "fingerprint": fingerprint(record)}
     executed.cells.append(_provenance_cell(name, record))
-    executed.metadata["sclin_run"] = record
-    executed.metadata.pop("papermill", None)
-    for cell in executed.cells:
-        cell.metadata.pop("papermill", None)
-    _write(executed, output)
-    output.with_suffix(".failed.ipynb").unlink(missing_ok=True)
-    return Run(output, True, seconds)
+    nbformat.write(executed, working)
+    working.replace(output)
+    paths = [os.path.relpath(PACKAGE / module) for module in modules]
+    rules = [f"{output}: {' '.join(paths)}", *(f"{path}:" for path in paths)]
+    output.with_suffix(".d").write_text("\n".join(rules) + "\n", encoding="utf-8")
+    return Run(output, True, time.perf_counter() - start)
 
 
-def _write(notebook: Any, path: Path) -> None:
-    partial = path.with_suffix(".part")
-    nbformat.write(notebook, partial)
-    partial.replace(path)
+def _execute(
+    name: str, source: Any, given: dict[str, Any], profile: str, results: Path, working: Path
+) -> Any:
+    """Execute a notebook; its metadata say which data were read, a last cell which modules."""
+    # Errors of cells come back in the notebook; the terminal would only hear of eavesdroppers
+    # and of the interrupt with which a kernel is shut down.
+    quiet = {"progress_bar": False, "extra_arguments": ["--log-level=CRITICAL"]}
+    source.cells.append(nbformat.v4.new_code_cell(_LOADED))
+    with tempfile.NamedTemporaryFile("r", encoding="utf-8") as log:
+        settings = {
+            "SCLIN_PROFILE": profile,
+            "SCLIN_RESULTS": str(results.resolve()),
+            "SCLIN_PROVENANCE": log.name,
+            # Libraries ask for widgets, which a printed page cannot hold.
+            "PYTHONWARNINGS": "ignore:IProgress not found",
+            # Threads that spin while they wait bring a busy machine to a halt.
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
+        }
+        before = dict(os.environ)
+        os.environ.update(settings)
+        try:
+            executed = papermill.execute_notebook(
+                source, working, given, kernel_name="python3", **quiet
+            )
+        except PapermillExecutionError as error:
+            raise NotebookError(
+                f"{name} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
+                f"The cell:\n{error.source}\nThe notebook up to there: {working}"
+            ) from None
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        lines = dict.fromkeys(log)
+    for metadata in (executed.metadata, *(cell.metadata for cell in executed.cells)):
+        metadata.pop("papermill", None)
+    executed.metadata["data"] = [json.loads(line) for line in lines]
+    return executed
