@@ -1,29 +1,24 @@
-"""The command line: ``sclin run · params · data · layers · env``."""
+"""The command line: ``sclin run · params · data · layers · env``.
+
+What a command needs is imported when it is called, so that ``sclin --help`` is quick.
+"""
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import click
 
-from sclin.errors import SclinError
+from sclin.errors import DataError, SclinError
+
+__all__ = ["main"]
 
 
-class _Lazy(click.Group):
-    """Groups that are imported when they are called, so that ``sclin --help`` is quick."""
-
-    groups: ClassVar = {"data": "sclin.datasets.commands", "layers": "sclin.layers.commands"}
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *self.groups})
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name in self.groups:
-            return getattr(importlib.import_module(self.groups[name]), name)
-        return super().get_command(ctx, name)
+class _Group(click.Group):
+    """Commands whose errors of our own are told without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -32,62 +27,50 @@ class _Lazy(click.Group):
             raise click.ClickException(str(error)) from error
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="sclin")
 def main() -> None:
     """One protocol for every representation of single cells."""
+
+
+# Chapters -----------------------------------------------------------------------------------------
 
 
 @main.command()
 @click.argument("notebook")
 @click.option("-p", "values", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter.")
 @click.option("--profile", default="offline", show_default=True, help="Set of parameters.")
-@click.option("--folder", default="notebooks", show_default=True, help="Where notebooks are.")
-@click.option(
-    "--output", type=Path, help="Executed notebook  [default: _build/runs/NOTEBOOK.ipynb]"
-)
-@click.option("--results", type=Path, help="Folder of results tables.")
+@click.option("--folder", type=Path, help="Where notebooks are  [default: those of the book]")
+@click.option("--output", type=Path, help="Executed notebook  [default: in _build/runs]")
+@click.option("--results", type=Path, help="Results tables  [default: _build/runs/results]")
 @click.option("--force", is_flag=True, help="Execute even when nothing has changed.")
-def run(
-    notebook: str,
-    values: tuple[tuple[str, str], ...],
-    profile: str,
-    folder: str,
-    output: Path | None,
-    results: Path | None,
-    force: bool,
-) -> None:
-    """Execute NOTEBOOK, such as 05_cell_types, with parameters of your own.
+def run(notebook: str, values: tuple[tuple[str, str], ...], **options: Any) -> None:
+    """Execute NOTEBOOK, such as 05_cell_types or 05, with parameters of your own.
 
-    Unless told otherwise, all that it writes goes to _build/runs.
+    Of a list the brackets may be left out: -p try_genes 500,1000.
     """
     from sclin import notebooks
 
-    known = notebooks.parameters(notebook, folder=folder)
+    chosen = {key: value for key, value in options.items() if value is not None}
+    where = {"folder": chosen["folder"]} if "folder" in chosen else {}
+    known = notebooks.parameters(notebook, **where)
     given = {name: known[name].parse(text) if name in known else text for name, text in values}
-    done = notebooks.run(
-        notebook,
-        values=given,
-        profile=profile,
-        folder=folder,
-        output=output or Path("_build/runs") / f"{notebook}.ipynb",
-        results=results or Path("_build/runs/results"),
-        force=force,
+    done = notebooks.run(notebook, values=given, **chosen)
+    what = "ran" if done.executed else "is unchanged, prose renewed"
+    click.echo(
+        f"{done.path.stem} ({options['profile']}) {what} in {done.seconds:.1f} s: {done.path}"
     )
-    what = "ran" if done.executed else "unchanged, prose renewed"
-    click.echo(f"{notebook:<26} {profile:<8} {what} in {done.seconds:.1f} s  {done.path}")
 
 
 @main.command()
 @click.argument("notebook")
-@click.option("--folder", default="notebooks", show_default=True, help="Where notebooks are.")
-def params(notebook: str, folder: str) -> None:
+@click.option("--folder", type=Path, help="Where notebooks are  [default: those of the book]")
+def params(notebook: str, folder: Path | None) -> None:
     """Show every parameter of NOTEBOOK with its type, default and meaning."""
     from sclin import notebooks
 
-    for parameter in notebooks.parameters(notebook, folder=folder).values():
-        click.echo(f"{parameter.name}: {parameter.type} = {parameter.default!r}")
-        click.echo(f"    {parameter.help}")
+    for each in notebooks.parameters(notebook, folder=folder or notebooks.CHAPTERS).values():
+        click.echo(f"{each.name}: {each.type} = {each.default!r}\n    {each.help}")
 
 
 @main.command()
@@ -102,14 +85,12 @@ def env() -> None:
             continue
         try:
             found = version(requirement.name)
-            good = requirement.specifier.contains(found, prereleases=True)
         except PackageNotFoundError:
-            found, good = "not installed", False
+            found = "missing"
+        good = found != "missing" and requirement.specifier.contains(found, prereleases=True)
         failures += not good
         wanted = str(requirement.specifier) or "any"
-        click.echo(
-            f"{'OK  ' if good else 'FAIL'} {requirement.name:<20} {found:<16} wanted {wanted}"
-        )
+        click.echo(f"{'OK  ' if good else 'FAIL'} {requirement.name:20} {found:16} wanted {wanted}")
     if failures:
         raise click.ClickException(
             f"{failures} packages are missing or too old; run `make setup` or "
@@ -117,5 +98,210 @@ def env() -> None:
         )
 
 
-if __name__ == "__main__":
-    main()
+# Data ---------------------------------------------------------------------------------------------
+
+
+@main.group()
+def data() -> None:
+    """Datasets by name: list, show, fetch, verify, where."""
+
+
+def _entries(tier: str | None = None) -> list[Any]:
+    from sclin.datasets import catalogue
+
+    every = [*catalogue().values(), *catalogue().resources.values()]
+    return [entry for entry in every if tier in (None, entry.tier)]
+
+
+def _copies(file: Any) -> list[Path]:
+    """Every copy of a file, in all folders that are searched."""
+    from sclin.datasets import search_dirs
+
+    return [path for folder in search_dirs() if (path := folder / file.name).is_file()]
+
+
+@data.command("list")
+@click.option("--tier", help="Only this tier: packaged, simulated, public or paper.")
+def list_entries(tier: str | None) -> None:
+    """List datasets and resources: name, tier, cells, genes, what is in the cache."""
+    for entry in _entries(tier):
+        size = f"{entry.n_obs or '-'} x {entry.n_vars or '-'}"
+        size = "resource" if entry.section == "resource" else size
+        files = entry.all_files()
+        here = f"{sum(bool(_copies(file)) for file in files)}/{len(files)} files" * bool(files)
+        click.echo(f"{entry.name:24} {entry.tier:10} {size:16} {here:12} {entry.title}")
+
+
+@data.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Show all that the catalogue says about NAME, in YAML."""
+    import yaml
+
+    from sclin.datasets import catalogue
+
+    click.echo(yaml.safe_dump(catalogue().find(name).record, sort_keys=False, allow_unicode=True))
+
+
+@data.command()
+@click.argument("names", nargs=-1)
+@click.option("--tier", help="Everything of this tier.")
+@click.option("--option", "choice", metavar="VALUE", help="Tissue, species, state, plate ...")
+@click.option("--all", "every", is_flag=True, help="All values of the option.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def fetch(
+    names: tuple[str, ...], tier: str | None, choice: str | None, every: bool, quiet: bool
+) -> None:
+    """Fetch datasets or resources by NAMES, and check their sha256."""
+    from sclin import datasets
+
+    if not names and tier is None:
+        raise click.UsageError("Give names, or --tier.")
+    named = [datasets.catalogue().find(name) for name in names]
+    for entry in [*named, *(_entries(tier) if tier else [])]:
+        if choice and not entry.option:
+            raise click.UsageError(f"{entry.name} has no option to choose by.")
+        values = entry.choices if (every or tier) and entry.option else [choice]
+        for value in values:
+            options = {entry.option: value} if value else {}
+            for path in datasets.fetch(entry.name, progress=False if quiet else None, **options):
+                click.echo(str(path))
+
+
+@data.command()
+@click.argument("names", nargs=-1)
+def verify(names: tuple[str, ...]) -> None:
+    """Hash what is in the cache and compare; exit code 1 when anything is wrong."""
+    from sclin.datasets import catalogue
+    from sclin.datasets.transfer import recorded, sha256_of
+
+    entries = [catalogue().find(name) for name in names] or _entries()
+    wrong = 0
+    for file in {file.name: file for entry in entries for file in entry.all_files()}.values():
+        wanted = file.sha256 or recorded(file.name).get("sha256")
+        if names and not _copies(file):
+            click.echo(f"missing  {file.name}")
+        for path in _copies(file):
+            good = sha256_of(path) == wanted
+            state = "ok" if good else "WRONG" if wanted else "unknown"
+            wrong += state == "WRONG"
+            click.echo(f"{state:8} {path}")
+    if wrong:
+        raise click.ClickException(f"{wrong} file(s) are wrong; fetch them again.")
+
+
+@data.command()
+@click.argument("name", required=False)
+def where(name: str | None) -> None:
+    """Print the folders that are searched, or where the files of NAME lie."""
+    from sclin.datasets import cache_dir, catalogue, locate, search_dirs
+
+    if name is None:
+        for folder in search_dirs():
+            click.echo(f"{folder}{'  (downloads go here)' if folder == cache_dir() else ''}")
+        return
+    found = {file.name: locate(file) for file in catalogue().find(name).all_files()}
+    for path in filter(None, found.values()):
+        click.echo(str(path))
+    if missing := ", ".join(file for file, path in found.items() if path is None):
+        raise DataError(f"Not in the cache: {missing}. `sclin data fetch {name}`.")
+
+
+# Layers -------------------------------------------------------------------------------------------
+
+
+@main.group()
+def layers() -> None:
+    """Layers of foundation models: models, extract, info, verify."""
+
+
+@layers.command("models")
+def list_models() -> None:
+    """List the models that can be run, and the licences of those of the catalogue."""
+    from sclin import datasets
+    from sclin.layers.models import MODELS
+    from sclin.layers.models.hub import licence_line
+
+    for name, needs in MODELS.items():
+        click.echo(f"{name:14s} {needs}")
+    click.echo("\nBy name alone, from the catalogue:")
+    for name, entry in datasets.catalogue().models.items():
+        click.echo(f"  {licence_line(name, entry)}")
+
+
+def _files(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each file that a model may need."""
+    for name, text in (
+        ("--path", "Folder of the model."),
+        ("--checkpoint", "models.ckpt of scFoundation."),
+        ("--vocabulary", "Gene table of scFoundation."),
+        ("--token-dictionary", "Geneformer, .json or .pkl."),
+        ("--gene-medians", "Geneformer, .json or .pkl."),
+    ):
+        command = click.option(name, type=click.Path(), help=text)(command)
+    return command
+
+
+@layers.command("extract")
+@click.argument("model")
+@click.argument("data")
+@click.argument("store", required=False, type=click.Path())
+@_files
+@click.option("--layer", "layers", multiple=True, help="Layer to keep; all when left out.")
+@click.option("--pooling", multiple=True, help="Pooling to keep; the model's two when left out.")
+@click.option("--batch-tokens", default=16384, show_default=True, help="Tokens in a batch.")
+@click.option("--device", help="cpu, cuda or cuda:1; a GPU when there is one.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]))
+@click.option("--genes", help="Column of var with the gene ids; found when left out.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def extract_layers(model: str, data: str, store: str | None, quiet: bool, **given: Any) -> None:
+    """Write every layer of MODEL on DATA (a dataset name, .h5ad or .zarr) into STORE.
+
+    Run it again to go on after a stop; start it with torchrun to use several GPUs.
+    """
+    from sclin import datasets
+    from sclin.layers import extract, load_model
+
+    cells = data if data.endswith((".h5ad", ".zarr")) else datasets.load(data)
+    of_extract = ("layers", "pooling", "batch_tokens", "device", "precision", "genes")
+    options = {key: value for key in of_extract if (value := given.pop(key))}
+    files = {key: value for key, value in given.items() if value is not None}
+    loaded = load_model(model, files.pop("path", None), **files)
+    made = extract(loaded, cells, store, progress=not quiet, **options)
+    click.echo(f"{made.path}\n{made}")
+
+
+@layers.command("info")
+@click.argument("store", type=click.Path())
+def show_store(store: str) -> None:
+    """Show what made a STORE, and how far it is."""
+    from sclin.layers import LayerStore
+
+    opened = LayerStore.open(store)
+    for key, value in sorted(opened.manifest.items()):
+        click.echo(f"{key:18s} {value}")
+    click.echo(f"{'unfinished ranges':18s} {len(opened.unfinished)}")
+    if not opened.unfinished:
+        click.echo(f"{'empty cells':18s} {int(opened.empty.sum())}")
+        click.echo(f"{'cells cut':18s} {int((opened.cut > 0).sum())}")
+
+
+@layers.command("verify")
+@click.argument("store", type=click.Path())
+@click.option("--repair", is_flag=True, help="Mark damaged ranges, so that extract redoes them.")
+def verify_store(store: str, repair: bool) -> None:
+    """Compare the numbers in a STORE with the checksums taken when they were written."""
+    from sclin.layers import LayerStore, verify
+
+    table = verify(store)
+    counts = table["state"].value_counts()
+    click.echo(", ".join(f"{counts[state]} {state}" for state in counts.index))
+    damaged = table.loc[table["state"] == "damaged", "range"].tolist()
+    if repair and damaged:
+        LayerStore.open(store).forget(damaged)
+        click.echo(f"{len(damaged)} ranges marked; run the same extraction again.")
+    elif (table["state"] != "ok").any():
+        raise click.ClickException(
+            "the store is not whole; run the same extraction again for missing ranges, "
+            "and use --repair first for damaged ones."
+        )

@@ -55,7 +55,7 @@ def test_every_parameter_is_typed_and_explained(name):
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_profiles_give_known_parameters(name, profile):
-    notebooks.profile_values(name, profile, folder=FOLDER)
+    notebooks.arguments(name, profile, folder=FOLDER)
 
 
 def test_profiles_name_chapters_that_exist():

@@ -215,8 +215,8 @@ def test_commands(tmp_path, monkeypatch):
     listed = run.invoke(main, ["data", "list", "--tier", "public"])
     assert listed.exit_code == 0 and "pbmc3k" in listed.output and "baron" not in listed.output
     shown = run.invoke(main, ["data", "show", "rna_mixtures"])
-    assert "sha256 3bc1323f" in shown.output and "sc_mixology" in shown.output
-    assert "commercial   False" in run.invoke(main, ["data", "show", "scfoundation"]).output
+    assert "sha256: 3bc1323f" in shown.output and "sc_mixology" in shown.output
+    assert "commercial: false" in run.invoke(main, ["data", "show", "scfoundation"]).output
     monkeypatch.setenv("SCLIN_DATA", str(tmp_path))
     fetched = run.invoke(main, ["data", "fetch", "pbmc68k_reduced", "--quiet"])
     assert fetched.output.strip() == str(tmp_path / "10x_pbmc68k_reduced.h5ad")

@@ -134,6 +134,7 @@ def load(name: str | Path, **options: Any) -> AnnData:
     known = catalogue()
     columns = options.pop("columns", None) or {}
     counts = options.pop("counts", False)
+    own = options.get("path", "" if str(name) in known else name)
     if str(name) in known:
         cells = _load_entry(known[str(name)], columns, options)
     elif _looks_like_path(name):
@@ -151,7 +152,7 @@ def load(name: str | Path, **options: Any) -> AnnData:
         if said:
             one.uns["sclin"]["dataset"] = spec
         _distinct_genes(one, spec)
-    _leave_provenance(cells)
+    _leave_provenance(cells, own)
     return cells
 
 
@@ -304,8 +305,8 @@ def _simulate(entry: Entry, columns: dict[str, str], options: dict[str, Any]) ->
     return cells
 
 
-def _leave_provenance(cells: Any) -> None:
-    """Append what was loaded to the file that SCLIN_PROVENANCE names."""
+def _leave_provenance(cells: Any, own: str | Path) -> None:
+    """Append what was loaded, and from which file of the user's own, to SCLIN_PROVENANCE."""
     target = os.environ.get("SCLIN_PROVENANCE")
     if not target:
         return
@@ -315,6 +316,7 @@ def _leave_provenance(cells: Any) -> None:
             "name": said.get("dataset"),
             "tier": said.get("tier"),
             "files": dict(said.get("sha256", {})),
+            "path": str(Path(own).expanduser().absolute()) if own else "",
             "n_obs": int(one.n_obs),
             "n_vars": int(one.n_vars),
         }
