@@ -91,9 +91,7 @@ $(BUILT): $(CHAPTERS) $(PAGES)
 	@rm -f $(BUILD)/.pages-* && touch $@
 
 freeze: chapters  ## keep the results of PROFILE in results/, the only task that writes there
-	@mkdir -p results/$(PROFILE)
-	@rm -f results/$(PROFILE)/*.csv
-	@cp $(RESULTS)/*.csv results/$(PROFILE)/
+	@$(BIN)/python -c 'from sclin import results; print(results.freeze("$(RESULTS)", "results/$(PROFILE)").to_string())'
 
 run: $(STAMP)  ## run one notebook: make run NB=05_cell_types P="-p n_components 50"
 	@$(SCLIN) run $(NB) --profile $(PROFILE) $(P)

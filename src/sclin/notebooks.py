@@ -35,7 +35,9 @@ __all__ = ["NotebookError", "Parameter", "Run", "arguments", "list_notebooks", "
 
 PACKAGE = Path(__file__).parent
 # The wheel carries the chapters; in a clone they lie beside ``src``.
-CHAPTERS = next(p for p in (PACKAGE / "chapters", PACKAGE.parents[1] / "notebooks") if p.exists())
+CHAPTERS = PACKAGE / "chapters"
+if not CHAPTERS.exists():
+    CHAPTERS = PACKAGE.parents[1] / "notebooks"
 LIBRARIES = "sclin numpy scipy pandas numba scikit-learn anndata scanpy torch transformers"
 _TYPES = {kind.__name__: kind for kind in (str, int, float, bool, list)}
 _LINE = re.compile(rf"(\w+): ({'|'.join(_TYPES)}) = (.+?)(?:\s+# (.+))?")
