@@ -397,8 +397,8 @@ class _Told(ClassifierMixin, BaseEstimator):
     def __init__(self, y_pred: Any, proba: pd.DataFrame | None) -> None:
         self.y_pred = y_pred
         self.proba = proba
+        self.classes_ = np.unique(y_pred) if proba is None else proba.columns.to_numpy()
         if proba is not None:
-            self.classes_ = proba.columns.to_numpy()
             self.predict_proba = lambda rows: proba.to_numpy()[rows]
 
     def predict(self, rows: Any) -> Any:
