@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def cells(rng: np.random.Generator) -> AnnData:
-    """240 cells, 120 genes, 3 classes told apart by 20 genes each, 4 donors."""
-    n, genes, classes = 240, 120, 3
+def simulated(seed: int = 0, donors: int = 4, genes: int = 120) -> AnnData:
+    """240 cells, 3 classes told apart by 20 genes each."""
+    rng = np.random.default_rng(seed)
+    n, classes = 240, 3
     labels = np.arange(n) % classes
     rates = np.full((n, genes), 0.4)
     for c in range(classes):
@@ -41,12 +42,23 @@ def cells(rng: np.random.Generator) -> AnnData:
     obs = pd.DataFrame(
         {
             "cell_type": pd.Categorical([f"type {c}" for c in labels]),
-            "donor": [f"d{i}" for i in rng.integers(4, size=n)],
+            "donor": [f"d{i}" for i in rng.integers(donors, size=n)],
         },
         index=[f"cell{i}" for i in range(n)],
     )
-    var = pd.DataFrame(index=[f"g{i}" for i in range(genes)])
-    return AnnData(counts, obs=obs, var=var)
+    return AnnData(counts, obs=obs, var=pd.DataFrame(index=[f"g{i}" for i in range(genes)]))
+
+
+@pytest.fixture
+def cells() -> AnnData:
+    """240 cells of 3 classes and 4 donors, 120 genes."""
+    return simulated()
+
+
+@pytest.fixture(scope="session")
+def make_cells() -> Callable[..., AnnData]:
+    """Such cells with another seed, or other numbers of donors and genes."""
+    return simulated
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 _BLOCK = 256  # cells made dense at once
+_NARROW = 1000  # columns that are made dense, whatever the number of cells
 _TOL, _STEPS = 1e-5, 2000  # where the solver of the logistic regression stops
 
 
@@ -98,7 +99,7 @@ class LogisticHead(_Centred):
         """Fit on training cells."""
         Z, codes = self._fit_centre(X, y)
         n_cells, n_columns = Z.shape
-        if n_columns <= n_cells <= self.max_cells or n_columns <= 1000:
+        if n_columns <= _NARROW or n_columns <= n_cells <= self.max_cells:
             self.coef_, self.intercept_ = self._solve(Z.cells(slice(None)), codes)
         elif n_cells <= self.max_cells:
             squared, axes = np.linalg.eigh(Z.gram())
@@ -120,7 +121,7 @@ class LogisticHead(_Centred):
     def _on_products(self, Z: Standardized, codes: NDArray[np.intp]) -> tuple[Any, Any]:
         n_classes = len(self.classes_)
         # scikit-learn's penalty for two classes is on the difference of the two rows.
-        C = self.C * (2 if n_classes == 2 else 1)
+        C = self.C / (2 if n_classes == 2 else 1)
         weights = C * compute_sample_weight("balanced", codes)[:, None]
         truth = np.eye(n_classes)[codes]
 

@@ -6,7 +6,8 @@ methods can stand in its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -23,7 +24,9 @@ from sclin.normalization import RankMatrix, RankNormalizer
 
 __all__ = [
     "CONTROLS",
+    "PCA",
     "REPRESENTATIONS",
+    "PerCell",
     "labels",
     "log_normalize",
     "relative_depths",
@@ -56,8 +59,16 @@ class Representation(Protocol):
         ...
 
 
-class _PerCell:
-    """A function of each cell, which needs no fit."""
+class PerCell:
+    """A function of each cell, which needs no fit.
+
+    Parameters
+    ----------
+    function
+        Function of the cells that gives one row per cell.
+    averages_first
+        A projection averages counts and represents the averages, not the cells.
+    """
 
     per_cell = True
 
@@ -65,13 +76,14 @@ class _PerCell:
         self, function: Callable[[AnnData], Matrix], *, averages_first: bool = False
     ) -> None:
         self.function = function
-        # A projection then averages counts and represents the averages, not the cells.
         self.averages_first = averages_first
 
-    def fit(self, adata: AnnData) -> _PerCell:
+    def fit(self, adata: AnnData) -> PerCell:
+        """Learn nothing."""
         return self
 
     def transform(self, adata: AnnData) -> Matrix:
+        """Return one row per cell."""
         return self.function(adata)
 
 
@@ -157,7 +169,7 @@ def _stored(key: str) -> Callable[[AnnData], NDArray[Any]]:
     return read
 
 
-def _layer(model: str, layer: str, pooling: str | None) -> Callable[[AnnData], NDArray[Any]]:
+def _layer(model: str, layer: str, pooling: str | None = None) -> Callable[[AnnData], NDArray[Any]]:
     def read(adata: AnnData) -> NDArray[Any]:
         from sclin.layers import find_store
 
@@ -167,8 +179,22 @@ def _layer(model: str, layer: str, pooling: str | None) -> Callable[[AnnData], N
     return read
 
 
-class _PCA:
-    """Principal components learnt on training cells, of log values or of rank scores."""
+class PCA:
+    """Principal components of a matrix, learnt on training cells.
+
+    Parameters
+    ----------
+    matrix
+        Function of the cells that gives the matrix, such as `log_normalize`.
+    n_components
+        Number of components; fewer when the training cells do not bear as many.
+    n_genes
+        Number of most variable genes; all genes seen in training when ``None``.
+    scale, whiten
+        Scale genes to unit variance before, and components after the PCA.
+    seed
+        Seed of the PCA.
+    """
 
     per_cell = False
 
@@ -176,18 +202,19 @@ class _PCA:
         self,
         matrix: Callable[[AnnData], Matrix],
         *,
-        n_components: int,
-        n_genes: int | None,
-        scale: bool,
-        whiten: bool,
-        seed: int,
+        n_components: int = 50,
+        n_genes: int | None = None,
+        scale: bool = False,
+        whiten: bool = False,
+        seed: int = 0,
     ) -> None:
         self.matrix = matrix
         self.n_genes = n_genes
         self.n_components = n_components
         self.pca = ImplicitPCA(n_components=n_components, scale=scale, whiten=whiten, seed=seed)
 
-    def fit(self, adata: AnnData) -> _PCA:
+    def fit(self, adata: AnnData) -> PCA:
+        """Choose genes and find components on training cells."""
         self.genes_ = self._choose_genes(adata)
         X = self.matrix(adata)[:, self.genes_]
         possible = min(X.shape[0] - 1, X.shape[1])
@@ -209,50 +236,40 @@ class _PCA:
         return seen[table["highly_variable"].to_numpy()]
 
     def transform(self, adata: AnnData) -> NDArray[Any]:
+        """Return component scores, one row per cell."""
         check_is_fitted(self.pca)
         return self.pca.transform(self.matrix(adata)[:, self.genes_])
 
 
-#: Representations by name; ``obsm:KEY`` and ``layer:MODEL/i`` come on top.
-REPRESENTATIONS: Mapping[str, str] = {
-    "counts": "raw counts",
-    "lognorm": "log of one plus counts per 10,000",
-    "hvg_pca": "50 principal components of the 2,000 most variable genes, log values",
-    "rank": "rank scores of all genes",
-    "rank_pca": "50 principal components of rank scores",
-    "library_size": "control: log total and log number of genes seen",
-    "random": "control: Gaussian noise",
+def _per_cell(function: Callable[[AnnData], Matrix], **options: Any) -> Callable[..., PerCell]:
+    return lambda *, seed=0: PerCell(function, **options)
+
+
+#: Representations by name: what makes each, given a seed and options.
+REPRESENTATIONS: dict[str, Callable[..., Representation]] = {
+    "counts": _per_cell(_counts),
+    "lognorm": _per_cell(log_normalize),
+    "hvg_pca": partial(PCA, log_normalize, n_genes=2000),
+    "rank": _per_cell(_rank, averages_first=True),
+    "rank_pca": partial(PCA, _rank),
+    "library_size": _per_cell(_library_size),
+    "random": lambda *, n_components=50, seed=0: PerCell(_random(n_components, seed)),
 }
 
 
-def representation(
-    name: str,
-    *,
-    n_components: int = 50,
-    n_genes: int | None = None,
-    scale: bool = False,
-    whiten: bool = False,
-    pooling: str | None = None,
-    seed: int = 0,
-) -> Representation:
-    """Find a representation by name.
+def representation(name: str, *, seed: int = 0, **options: Any) -> Representation:
+    """Make a representation by name.
 
     Parameters
     ----------
     name
         One of `REPRESENTATIONS`, ``obsm:KEY`` for an array of the AnnData, or ``layer:MODEL/i``
         for layer i of a model from its layer store.
-    n_components
-        Number of components of ``hvg_pca``, ``rank_pca`` and ``random``; the first two give fewer
-        when the training cells do not bear as many.
-    n_genes
-        Number of most variable genes; 2,000 for ``hvg_pca`` and all genes seen for ``rank_pca``.
-    scale, whiten
-        Scale genes to unit variance before, and components after the PCA.
-    pooling
-        Pooling of a layer; the store's first when ``None``.
     seed
-        Seed of the PCA and of ``random``.
+        Seed of those that draw.
+    **options
+        ``n_components``, ``n_genes``, ``scale`` and ``whiten`` of `PCA`; ``n_components`` of
+        ``random``; ``pooling`` of a layer, the store's first when it is not named.
 
     Returns
     -------
@@ -270,33 +287,18 @@ def representation(
     True
     """
     if name.startswith("obsm:"):
-        return _PerCell(_stored(name.removeprefix("obsm:")))
+        return PerCell(_stored(name.removeprefix("obsm:")))
     if name.startswith("layer:"):
         model, slash, layer = name.removeprefix("layer:").rpartition("/")
         if not slash or not model or not layer:
             raise InputError(f"{name!r} is not of the form layer:MODEL/i, such as layer:tiny/3.")
-        return _PerCell(_layer(model, layer, pooling))
-    pca: dict[str, Any] = {
-        "n_components": n_components,
-        "scale": scale,
-        "whiten": whiten,
-        "seed": seed,
-    }
-    factories: dict[str, Callable[[], Representation]] = {
-        "counts": lambda: _PerCell(_counts),
-        "lognorm": lambda: _PerCell(log_normalize),
-        "hvg_pca": lambda: _PCA(log_normalize, n_genes=n_genes or 2000, **pca),
-        "rank": lambda: _PerCell(_rank, averages_first=True),
-        "rank_pca": lambda: _PCA(_rank, n_genes=n_genes, **pca),
-        "library_size": lambda: _PerCell(_library_size),
-        "random": lambda: _PerCell(_random(n_components, seed)),
-    }
-    if name not in factories:
+        return PerCell(_layer(model, layer, **options))
+    if name not in REPRESENTATIONS:
         raise InputError(
-            f"No representation is called {name!r}; there are {', '.join(factories)}, "
-            f"obsm:KEY and layer:MODEL/i.{nearest(name, factories)}"
+            f"No representation is called {name!r}; there are {', '.join(REPRESENTATIONS)}, "
+            f"obsm:KEY and layer:MODEL/i.{nearest(name, REPRESENTATIONS)}"
         )
-    return factories[name]()
+    return REPRESENTATIONS[name](seed=seed, **options)
 
 
 def labels(adata: AnnData, name: str) -> NDArray[np.str_]:

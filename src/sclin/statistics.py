@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer, get_scorer_names, precision_recall_fscore_support
+from sklearn.utils.metaestimators import available_if
 
 from sclin.errors import InputError, nearest
 
@@ -398,11 +399,13 @@ class _Told(ClassifierMixin, BaseEstimator):
         self.y_pred = y_pred
         self.proba = proba
         self.classes_ = np.unique(y_pred) if proba is None else proba.columns.to_numpy()
-        if proba is not None:
-            self.predict_proba = lambda rows: proba.to_numpy()[rows]
 
     def predict(self, rows: Any) -> Any:
         return self.y_pred[rows]
+
+    @available_if(lambda told: told.proba is not None)
+    def predict_proba(self, rows: Any) -> Any:
+        return self.proba.to_numpy()[rows]
 
 
 def scored(
@@ -443,21 +446,22 @@ def scored(
         def score(at: NDArray[np.intp], scorer: Any = scorer) -> float:
             try:
                 return float(scorer(told, at, y[at]))
-            except (ValueError, AttributeError):  # a resample lacks a class, a head probabilities
+            except ValueError:  # a resample lacks a class
                 return np.nan
 
-        if predictions["row"].duplicated().any():
+        common = {"metric": metric, "split": "pooled", "unit": unit or "cell"}
+        if proba is None and "predict_proba" in scorer._response_method:
+            yield common | {"value": np.nan, "note": "the head gives no probabilities"}
+        elif predictions["row"].duplicated().any():
             values = [score(at) for at in folds]
-            common = {"metric": metric, "split": "folds", "n": len(values), "unit": "fold"}
+            common |= {"split": "folds", "n": len(values), "unit": "fold"}
             yield common | {"value": float(np.mean(values))}
             yield common | {"value": float(np.std(values, ddof=1)), "spread": "sd over folds"}
-            continue
-        value = (
-            score_interval(metric, y, told.y_pred, n_boot=n_boot, **draws)
-            if metric in SCORES
-            else bootstrap(score, np.arange(len(y)), n_boot=n_boot // 5, **draws)
-        )
-        yield {"metric": metric, "split": "pooled", "value": value, "unit": unit or "cell"}
+        elif metric in SCORES:
+            yield common | {"value": score_interval(metric, y, told.y_pred, n_boot=n_boot, **draws)}
+        else:
+            every = np.arange(len(y))
+            yield common | {"value": bootstrap(score, every, n_boot=n_boot // 5, **draws)}
 
 
 def _sign_flips(

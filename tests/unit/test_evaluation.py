@@ -3,201 +3,276 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import f1_score
+from sklearn.model_selection import LeaveOneGroupOut, StratifiedShuffleSplit
+from sklearn.neighbors import KNeighborsClassifier
 
-from sclin import evaluation as ev
+import sclin
+from sclin import heads as hd
+from sclin import representations as rp
 from sclin.errors import InputError
+from sclin.results import KEY
+from sclin.statistics import Interval
 
-Y = np.array(list("aaaabbbbcc"))
-DONORS = np.array([0, 0, 1, 1, 0, 0, 1, 1, 0, 1])
-
-
-def test_cell_splits_cover_every_cell_once_in_proportion():
-    splits = ev.split_cells(np.repeat(["a", "b"], [40, 20]), n_splits=4)
-    assert sorted(np.concatenate([s.test for s in splits])) == list(range(60))
-    for split in splits:
-        assert not set(split.train) & set(split.test)
-        assert len(split.test) == 15
+BY_DONOR = {"cv": LeaveOneGroupOut(), "groups": "donor"}
 
 
-def test_repeated_splits_hold_out_the_share_asked_for():
-    splits = ev.split_cells(np.repeat(["a", "b"], [40, 20]), n_splits=3, test_size=0.2)
-    assert [len(s.test) for s in splits] == [12, 12, 12]
-    assert set(splits[0].test) != set(splits[1].test)
+class Counted:
+    """A representation that counts how often it is fitted and asked."""
+
+    def __init__(self, per_cell):
+        self.per_cell, self.fits, self.asked = per_cell, [], []
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def fit(self, adata):
+        self.fits.append(adata.n_obs)
+        return self
+
+    def transform(self, adata):
+        self.asked.append(adata.n_obs)
+        return adata.X.toarray()
 
 
-def test_donor_splits_never_share_a_donor():
-    rng = np.random.default_rng(0)
-    donors = rng.integers(6, size=200)
-    y = rng.integers(3, size=200)
-    for split in ev.split_donors(y, donors, n_splits=3):
-        assert not set(donors[split.train]) & set(donors[split.test])
+@pytest.fixture(scope="module")
+def found(wide_cells):
+    return sclin.evaluate(
+        wide_cells, "cell_type", representations=["lognorm", "rank", "rank_pca"],
+        heads=["logistic", "centroid", "projection"], controls=True, **BY_DONOR,
+    )  # fmt: skip
 
 
-def test_leave_one_donor_out_names_the_donor():
-    splits = ev.leave_one_donor_out(DONORS)
-    assert [s.name for s in splits] == ["0", "1"]
-    assert set(DONORS[splits[1].test]) == {1}
+@pytest.fixture(scope="module")
+def wide_cells(make_cells):
+    return make_cells(seed=0)
 
 
-def test_shuffled_within_groups_keeps_the_groups_composition():
-    null = ev.shuffled(Y, groups=DONORS, seed=3)
-    assert not np.array_equal(null, Y)
-    for donor in (0, 1):
-        assert sorted(null[DONORS == donor]) == sorted(Y[DONORS == donor])
+def pooled(found, representation, head="logistic", variant="", metric="f1_macro"):
+    t = found.table
+    fields = {"representation": representation, "head": head, "variant": variant, "metric": metric}
+    rows = t[np.logical_and.reduce([t[k].eq(v) for k, v in fields.items()])]
+    assert len(rows) == 1
+    return rows.iloc[0]
 
 
-def test_metrics_agree_with_hand_computed_values():
-    m = ev.classification_metrics(["a", "a", "b", "b"], ["a", "b", "b", "b"])
-    assert m["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
-    assert m["accuracy"] == 0.75
-    assert m["balanced_accuracy"] == 0.75
+def test_one_row_a_number_with_interval_and_donors(found):
+    assert not found.table.duplicated(list(KEY)).any()
+    row = pooled(found, "rank")
+    assert row["ci_low"] <= row["value"] <= row["ci_high"]
+    assert (row["unit"], row["n"]) == ("donor", 4)
 
 
-def test_metrics_count_a_class_that_is_only_predicted():
-    m = ev.classification_metrics(["a", "a", "b", "b"], ["a", "a", "b", "c"])
-    assert m["macro_f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)
-    assert m["balanced_accuracy"] == pytest.approx((1 + 0.5) / 2)
+def test_every_number_follows_from_the_predictions(found):
+    p = found.of("rank", "centroid")
+    assert sorted(p["row"]) == list(range(240))
+    expected = f1_score(p["y_true"], p["y_pred"], average="macro")
+    assert pooled(found, "rank", "centroid")["value"] == pytest.approx(expected)
 
 
-def test_auroc_of_a_perfect_ranking_is_one():
-    proba = np.array([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7]])
-    m = ev.classification_metrics(["a", "a", "b"], ["a", "a", "b"], proba=proba, classes=["a", "b"])
-    assert m["auroc"] == 1.0
-    assert m["log_loss"] == pytest.approx(-np.mean(np.log([0.9, 0.6, 0.7])))
+def test_probabilities_go_with_the_predictions(found):
+    p, proba = found.of("rank", "logistic"), found.probabilities["rank", "logistic"]
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    assert (proba.columns.to_numpy()[proba.to_numpy().argmax(axis=1)] == p["y_pred"]).all()
+    assert ("rank", "centroid") not in found.probabilities
 
 
-def test_per_class_table_counts_cells():
-    table = ev.per_class_f1(["a", "a", "b"], ["a", "b", "b"])
-    assert table.loc["a", "n"] == 2
-    assert table.loc["a", "recall"] == 0.5
+def test_controls_are_near_chance_and_signal_is_not(found):
+    assert pooled(found, "rank")["value"] > 0.9
+    for row in (
+        pooled(found, "library_size"),
+        pooled(found, "random"),
+        pooled(found, "rank", variant="shuffled_labels"),
+    ):
+        assert row["value"] < 0.5
 
 
-def test_a_calibrated_classifier_has_no_calibration_error():
-    rng = np.random.default_rng(0)
-    p = rng.uniform(0.5, 1, size=40_000)
-    right = rng.random(p.size) < p
-    table = ev.calibration_curve(
-        np.where(right, "a", "b"), np.column_stack([p, 1 - p]), ["a", "b"], n_bins=10
+def test_a_pair_that_makes_no_sense_is_listed_with_its_reason(found):
+    left = found.left_out.set_index(["representation", "head"])["reason"]
+    assert "no basis" in left["rank_pca", "projection"]
+    assert "no basis" in left["library_size", "projection"]
+    with pytest.raises(InputError, match="no predictions of 'rank_pca' 'projection'"):
+        found.compare("rank_pca", "rank", head="projection")
+
+
+def test_projection_on_ranks_averages_counts_first(wide_cells, found):
+    train = wide_cells.obs["donor"].ne("d0").to_numpy()
+    model = sclin.projection.CentroidProjection().fit(
+        wide_cells.X[train], wide_cells.obs["cell_type"][train].astype(str)
     )
-    assert table["n"].sum() == p.size
-    assert table.attrs["ece"] < 0.01
+    p = found.of("rank", "projection")
+    p = p[p["fold"].eq("d0")]
+    assert (model.predict(wide_cells.X[p["row"]]) == p["y_pred"]).all()
 
 
-def test_macro_f1_equals_scikit_learn():
-    rng = np.random.default_rng(0)
-    true, pred = rng.integers(5, size=300), rng.integers(5, size=300)
-    got = ev.macro_f1_interval(true, pred)
-    assert got.value == pytest.approx(f1_score(true, pred, average="macro"))
-    assert got.low < got.value < got.high
-    assert got.n == 300
+def test_a_representation_of_single_cells_is_computed_once_and_a_fitted_one_once_a_fold(cells):
+    once, fitted = Counted(True), Counted(False)
+    sclin.evaluate(
+        cells, "cell_type", representations={"once": once, "fitted": fitted},
+        heads=["centroid", "knn"], **BY_DONOR,
+    )  # fmt: skip
+    sizes = cells.obs["donor"].value_counts().sort_index()
+    assert once.fits == once.asked == [240]
+    assert fitted.fits == [240 - n for n in sizes]
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says():
-    rng = np.random.default_rng(1)
-    covered = 0
-    for seed in range(200):
-        true = rng.integers(2, size=200)
-        pred = np.where(rng.random(200) < 0.8, true, 1 - true)
-        interval = ev.macro_f1_interval(true, pred, n_boot=200, seed=seed)
-        covered += interval.low <= 0.8 <= interval.high
-    assert 0.88 <= covered / 200 <= 0.99
+def test_jobs_change_no_number(cells):
+    call = {"representations": ["rank_pca"], "heads": ["knn"], **BY_DONOR}
+    one, two = (sclin.evaluate(cells, "cell_type", n_jobs=n, **call) for n in (1, 2))
+    pd.testing.assert_frame_equal(one.table, two.table)
+    pd.testing.assert_frame_equal(one.predictions, two.predictions)
 
 
-def test_donors_that_differ_widen_the_interval():
-    true = np.zeros(400, dtype=int)
-    true[::2] = 1
-    donors = np.repeat(np.arange(4), 100)
-    pred = np.where(donors < 2, true, 1 - true)
-    cells = ev.macro_f1_interval(true, pred)
-    grouped = ev.macro_f1_interval(true, pred, groups=donors)
-    assert grouped.high - grouped.low > 3 * (cells.high - cells.low)
+def test_a_new_representation_and_a_new_head_take_one_entry_each(cells, monkeypatch):
+    class Loudest(ClassifierMixin, BaseEstimator):
+        def fit(self, X, y):
+            self.classes_, codes = np.unique(y, return_inverse=True)
+            self.means_ = np.array([X[codes == c].mean(axis=0) for c in range(codes.max() + 1)])
+            return self
 
+        def predict(self, X):
+            return self.classes_[(X @ self.means_.T).argmax(axis=1)]
 
-def test_difference_of_equal_predictions_is_zero():
-    got = ev.macro_f1_difference(Y, Y[::-1], Y[::-1])
-    assert got[:3] == (0, 0, 0)
-
-
-def test_difference_equals_the_two_scores():
-    rng = np.random.default_rng(2)
-    true, a, b = rng.integers(3, size=(3, 200))
-    got = ev.macro_f1_difference(true, a, b)
-    assert got.value == pytest.approx(
-        f1_score(true, a, average="macro") - f1_score(true, b, average="macro")
+    monkeypatch.setitem(
+        rp.REPRESENTATIONS, "binary", lambda seed: rp.PerCell(lambda a: (a.X > 0).toarray())
     )
-
-
-def test_bootstrap_of_groups_counts_groups():
-    got = ev.bootstrap(np.mean, np.arange(12.0), groups=np.repeat([0, 1, 2], 4))
-    assert got.n == 3
-    assert got.low == 1.5 and got.high == 9.5
-
-
-def test_paired_test_is_exact_for_few_units():
-    got = ev.paired_test([1.0, 2.0, 4.0, 3.0], [0.0, 0.0, 0.0, 0.0])
-    assert got.p_value == 2 / 16
-    assert got.difference == 2.5
-
-
-def test_paired_test_p_values_are_uniform_under_the_null():
-    rng = np.random.default_rng(0)
-    p = [ev.paired_test(rng.normal(size=10), np.zeros(10)).p_value for _ in range(300)]
-    assert 0.02 <= np.mean(np.array(p) <= 0.05) <= 0.09
-
-
-def row(**fields):
-    return ev.result(
-        **{
-            "task": "cell_types",
-            "dataset": "baron_human",
-            "protocol": "corrected",
-            "metric": "macro_f1",
-            "value": 0.9,
-            **fields,
-        }
+    monkeypatch.setitem(hd.HEADS, "loudest", Loudest)
+    new = sclin.evaluate(
+        cells, "cell_type", representations=["binary"], heads=["loudest"], **BY_DONOR
     )
+    assert pooled(new, "binary", "loudest")["value"] > 0.8
 
 
-def test_results_survive_a_round_trip(tmp_path, monkeypatch):
-    monkeypatch.setenv("SCLIN_RESULTS", str(tmp_path))
-    monkeypatch.setenv("SCLIN_PROFILE", "public")
-    ev.save_results([row(value=ev.Interval(0.9, 0.8, 0.95, 4), layer="03", note="x")], "05_x")
-    table = ev.load_results()
-    assert table.loc[0, "profile"] == "public"
-    assert table.loc[0, ["ci_low", "ci_high", "n"]].tolist() == [0.8, 0.95, 4]
-    assert table.loc[0, "layer"] == "03"
-    assert table.loc[0, "chapter"] == "05_x"
+def test_scikit_learn_goes_in_and_a_head_that_cannot_read_ranks_is_listed(cells):
+    new = sclin.evaluate(
+        cells, "cell_type", representations=["lognorm", "rank"],
+        heads={"nn3": KNeighborsClassifier(3), "centroid": hd.CentroidHead()},
+        scoring=["accuracy", "roc_auc_ovr", "neg_log_loss"], n_boot=50, **BY_DONOR,
+    )  # fmt: skip
+    assert set(new.table["metric"]) == {"accuracy", "roc_auc_ovr", "neg_log_loss"}
+    assert pooled(new, "lognorm", "nn3", metric="roc_auc_ovr")["value"] > 0.9
+    assert np.isnan(pooled(new, "lognorm", "centroid", metric="roc_auc_ovr")["value"])
+    assert "toarray" in new.left_out.set_index(["representation", "head"])["reason"]["rank", "nn3"]
 
 
-def test_a_layer_representation_fills_model_and_layer():
-    made = row(representation="layer:tahoe-x1/final")
-    assert (made["model"], made["layer"]) == ("tahoe-x1", "final")
+def test_folds_that_overlap_give_mean_and_spread_and_no_comparison(cells):
+    new = sclin.evaluate(
+        cells, "cell_type", representations=["rank", "lognorm"], heads=["centroid"],
+        cv=StratifiedShuffleSplit(3, test_size=0.2, random_state=0), protocol="as_published",
+    )  # fmt: skip
+    row = pooled(new, "rank", "centroid")
+    assert (row["split"], row["unit"], row["n"]) == ("folds", "fold", 3)
+    assert pooled(new, "rank", "centroid", variant="sd over folds")["value"] < 0.1
+    with pytest.raises(InputError, match="predicted more than once"):
+        new.compare("rank", "lognorm")
 
 
-def test_every_column_is_there_in_order():
-    assert tuple(ev.results_table([row()]).columns) == ev.COLUMNS
+def test_a_class_of_one_donor_counts_as_wrong_and_is_listed(cells):
+    first = cells.obs["cell_type"].eq("type 0")
+    cells.obs["donor"] = np.where(
+        first, "d0", np.where(cells.obs["donor"] == "d0", "d1", cells.obs["donor"])
+    )
+    new = sclin.evaluate(
+        cells, "cell_type", representations=["rank"], heads=["centroid"], **BY_DONOR
+    )
+    lost = new.left_out[new.left_out["reason"].str.contains("'type 0' is not in the training")]
+    assert lost["n"].tolist() == [first.sum()]
+    assert (new.predictions.query("y_true == 'type 0'")["y_pred"] != "type 0").all()
+
+
+def test_comparisons_are_paired_and_stand_in_rows(found):
+    c = found.compare("rank", "random")
+    assert c.ci_low <= c.difference <= c.ci_high and (c.n, c.unit) == (4, "donor")
+    assert c.p_value == 0.125  # the smallest that four donors can give
+    same = found.compare("rank", "rank")
+    assert (same.difference, same.p_value) == (0, 1)
+    rows = found.comparisons("random")
+    rows = rows[rows["representation"].eq("rank") & rows["head"].eq("logistic")].set_index("metric")
+    assert rows.loc["f1_macro_difference", "value"] == pytest.approx(c.difference)
+    assert rows.loc["f1_macro_p", "value"] == c.p_value
+    assert set(rows["variant"]) == {"versus:random"}
+
+
+def test_a_verdict_calls_no_lead_that_no_test_can_prove(found):
+    verdict = found.verdict()
+    assert "With 4 donors no test can prove a lead" in verdict.words
+    assert "leads" not in verdict.words
+    assert "best control" in verdict.words
+    assert {verdict.best, *verdict.equals} >= {"lognorm", "rank"}
+
+
+def test_a_verdict_calls_a_lead_that_eight_donors_prove(make_cells):
+    cells = make_cells(seed=1, donors=8)
+    noise = np.random.default_rng(0).normal(size=(cells.n_obs, 5))
+    cells.obsm["X_noise"] = noise
+    new = sclin.evaluate(
+        cells, "cell_type", representations=["obsm:X_noise", "rank"], heads=["centroid"], **BY_DONOR
+    )
+    assert new.verdict().best == "rank" and "rank leads obsm:X_noise" in str(new.verdict())
+
+
+def test_measure_takes_numbers_intervals_and_units(cells):
+    cells.obsm["X_one"] = np.ones((cells.n_obs, 2))
+
+    def score(embedding, adata):
+        one = float(np.asarray(embedding).mean())
+        by_type = pd.Series({"a": one, "b": one + 1.0}).rename_axis("type")
+        return {"plain": one, "interval": Interval(one, 0, 2, 7), "units": by_type}
+
+    new = sclin.measure(
+        cells,
+        score,
+        representations=["obsm:X_one", "random"],
+        task="toy",
+        lower_is_better=["plain"],
+    )
+    rows = new.table[new.table["representation"].eq("obsm:X_one")].set_index("metric")
+    assert rows["value"].tolist() == [1, 1, 1.5]
+    assert rows["n"].tolist()[1:] == [7, 2] and rows.loc["units", "unit"] == "type"
+    assert not rows.loc["plain", "higher_is_better"] and rows.loc["units", "higher_is_better"]
+    assert new.compare("obsm:X_one", "obsm:X_one", metric="units").p_value == 1
+
+
+def test_measure_scores_each_donor_by_itself(cells):
+    new = sclin.measure(
+        cells, lambda X, adata: {"n": float(adata.n_obs)}, representations=["rank"], units="donor",
+        dataset="toy",
+    )  # fmt: skip
+    assert new.table["value"].tolist() == [60] and new.table["n"].tolist() == [4]
+    assert new.predictions["value"].sum() == 240
 
 
 @pytest.mark.parametrize(
-    ("call", "words"),
+    ("change", "words"),
     [
-        (lambda: ev.split_cells(["a"] * 9), "one class only"),
-        (lambda: ev.split_cells(["a"] * 9 + ["b"] * 3, n_splits=5), "'b' has 3 cells"),
-        (lambda: ev.split_donors(Y, DONORS, n_splits=5), "lower n_splits to 2"),
-        (lambda: ev.leave_one_donor_out(["x"] * 5), "one value only"),
-        (lambda: ev.split_cells(pd.Series(["a", None, "b"])), "lacks a value for 1 of 3"),
-        (lambda: ev.paired_test([1.0], [0.0]), "two or more"),
-        (lambda: ev.results_table([row(task="cell_type")]), "Did you mean 'cell_types'"),
-        (lambda: ev.results_table([{"task": "cell_types"}]), "lacks"),
-        (lambda: ev.bootstrap(np.mean, [1.0], groups=[1, 2]), "groups has shape"),
+        ({"representations": ["rnak"]}, "Did you mean 'rank'"),
+        ({"heads": ["logistik"]}, "Did you mean 'logistic'"),
+        ({"heads": []}, "No head was given"),
+        ({"groups": "donr"}, "Did you mean 'donor'"),
+        ({"scoring": ["f1_macr"]}, "Did you mean 'f1_macro'"),
+        ({"groups": None}, "Give groups"),
+        ({"cv": [(np.arange(3) * 3, np.arange(9))]}, "fold 0 holds 1 class"),
+        (
+            {"representations": {"short": Counted(False)}, "label": "lost"},
+            "5 of 240 cells have no 'lost'",
+        ),
+        ({"heads": {"knn": hd.KNNHead(n_neighbors=500)}}, "lower n_neighbors"),
     ],
 )
-def test_bad_input_names_what_and_the_remedy(call, words):
+def test_a_slip_is_named_with_the_remedy(cells, change, words):
+    cells.obs["lost"] = np.where(np.arange(240) < 5, None, cells.obs["cell_type"].astype(str))
+    call = {"label": "cell_type", "representations": ["lognorm"], "heads": ["centroid"], **BY_DONOR}
     with pytest.raises(InputError, match=words):
-        call()
+        sclin.evaluate(cells, **call | change)
 
 
-def test_an_empty_results_folder_says_what_to_do(tmp_path):
-    with pytest.raises(InputError, match="run a chapter first"):
-        ev.load_results(tmp_path)
+@pytest.mark.parametrize("X", [np.zeros((3, 2)), np.full((240, 2), np.nan)])
+def test_a_representation_that_does_not_fit_its_cells_is_refused(cells, X):
+    given = {
+        "own": type(
+            "Own", (), {"per_cell": True, "fit": lambda s, a: s, "transform": lambda s, a: X}
+        )()
+    }
+    with pytest.raises(InputError, match=r"'own' has (3 rows for 240|480 values that)"):
+        sclin.evaluate(cells, "cell_type", representations=given, heads=["centroid"], **BY_DONOR)

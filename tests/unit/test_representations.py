@@ -6,7 +6,6 @@ from scipy import sparse
 
 from sclin import representations as rp
 from sclin.errors import InputError
-from sclin.evaluation import classification_metrics, leave_one_donor_out, split_cells
 from sclin.normalization import RankMatrix
 
 
@@ -77,70 +76,9 @@ def test_rank_is_sparse(cells):
     assert isinstance(rp.representation("rank").transform(cells), RankMatrix)
 
 
-PAIRS = [
-    (name, head)
-    for name in ("rank", "lognorm", "hvg_pca", "rank_pca")
-    for head in rp.HEADS
-    if rp.head_fits(head, of=name)
-]
-
-
-@pytest.mark.parametrize(("name", "head"), PAIRS)
-def test_every_head_learns_what_can_be_learnt(cells, name, head):
-    found = rp.cross_validate(
-        cells, "cell_type", representation=name, head=head,
-        splits=leave_one_donor_out(cells.obs["donor"]),
-        options={"logistic": {"n_components": 20}, "knn": {"n_components": 10},
-                 "hvg_pca": {"n_components": 10, "n_genes": 80}, "rank_pca": {"n_components": 10}},
-    )  # fmt: skip
-    assert classification_metrics(found.y_true, found.y_pred)["macro_f1"] > 0.9
-    assert sorted(found.cell) == list(range(cells.n_obs))
-    if found.proba is not None:
-        np.testing.assert_allclose(found.proba.sum(axis=1), 1)
-
-
-@pytest.mark.parametrize("head", ["logistic", "projection", "centroid", "knn"])
-def test_shuffled_labels_score_at_chance(cells, rng, head):
-    # Cells without clusters: otherwise one permutation can favour one cluster for all its cells.
-    cells.X = sparse.csr_matrix(rng.poisson(0.5, size=cells.shape).astype(np.float32))
-    splits = split_cells(cells.obs["cell_type"], n_splits=3)
-    scores = []
-    for seed in range(4):
-        found = rp.cross_validate(
-            cells, "cell_type", representation="rank", head=head, splits=splits,
-            shuffle_labels=True, seed=seed, options={"logistic": {"n_components": 20}},
-        )  # fmt: skip
-        scores.append(np.mean(found.y_true == found.y_pred))
-    assert abs(np.mean(scores) - 1 / 3) < 0.08
-
-
-@pytest.mark.parametrize("name", ["random", "library_size"])
-def test_controls_score_near_chance(cells, name):
-    splits = split_cells(cells.obs["cell_type"], n_splits=3)
-    found = rp.cross_validate(
-        cells, "cell_type", representation=name, head="logistic", splits=splits
-    )
-    assert np.mean(found.y_true == found.y_pred) < 0.45
-
-
-def test_a_class_absent_from_training_is_counted(cells):
-    cells.obs["donor"] = np.where(cells.obs["cell_type"] == "type 0", "d0", cells.obs["donor"])
-    found = rp.cross_validate(
-        cells, "cell_type", representation="rank", head="centroid",
-        splits=leave_one_donor_out(cells.obs["donor"]),
-    )  # fmt: skip
-    assert found.n_unseen == (cells.obs["cell_type"] == "type 0").sum()
-
-
-def test_grid_leaves_out_pairs_that_do_not_fit(cells):
-    splits = split_cells(cells.obs["cell_type"], n_splits=2)
-    found = rp.grid(
-        cells, "cell_type", representations=["rank", "library_size"],
-        heads=["projection", "centroid"], splits=splits,
-    )  # fmt: skip
-    assert set(found) == {
-        ("rank", "projection"), ("rank", "centroid"), ("library_size", "centroid"),
-    }  # fmt: skip
+def test_relative_depths_are_those_among_the_layers_named():
+    found = rp.relative_depths(["rank", "layer:tiny/0", "layer:tiny/2", "layer:tiny/final"])
+    assert found == {"layer:tiny/0": 0.0, "layer:tiny/2": 1.0, "layer:tiny/final": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -149,15 +87,7 @@ def test_grid_leaves_out_pairs_that_do_not_fit(cells):
         (lambda c: rp.representation("ranks"), "Did you mean 'rank'"),
         (lambda c: rp.representation("layer:tiny"), "layer:MODEL/i"),
         (lambda c: rp.representation("obsm:X_pca").transform(c), "obsm has no 'X_pca'"),
-        (lambda c: rp.head("logistics"), "Did you mean 'logistic'"),
-        (lambda c: rp.column(c, "celltype"), "Did you mean 'cell_type'"),
-        (
-            lambda c: rp.cross_validate(
-                c, "cell_type", representation="counts", head="projection", splits=[]
-            ),
-            "use 'rank'",
-        ),
-        (lambda c: rp.KNNHead(n_neighbors=999).fit(c.X, c.obs["cell_type"]), "fewer than 999"),
+        (lambda c: rp.labels(c, "celltype"), "Did you mean 'cell_type'"),
     ],
 )
 def test_bad_input_names_what_and_the_remedy(cells, call, words):
