@@ -22,6 +22,8 @@ ifeq ($(MAKELEVEL),0)
   MAKEFLAGS += -j$(JOBS)
   export BEGAN := $(shell date +%s)
 endif
+# Modules are compiled once, not by every process.
+unexport PYTHONDONTWRITEBYTECODE
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 LASTED = $$(($$(date +%s) - $(BEGAN))) s
 
