@@ -1,12 +1,13 @@
 """Batches, the store, resuming, ranks, inputs on disk, the tiny model and the command line."""
 
+import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+import warnings
 
 import anndata as ad
 import numpy as np
@@ -18,11 +19,11 @@ from click.testing import CliRunner
 
 from sclin import layers
 from sclin.cli import main
+from sclin.errors import ModelError
 from sclin.layers.engine import batches
-from sclin.layers.models.geneformer import read_dictionary
 from sclin.layers.models.huggingface import HuggingFaceEncoder
 from sclin.layers.models.scfoundation import ScFoundation
-from sclin.layers.tokens import gene_id_kind, match_genes, subset_rows
+from sclin.layers.tokens import match_genes, subset_rows
 
 GENES = {f"G{i:03d}": i for i in range(120)}
 
@@ -45,10 +46,10 @@ def network(**options):
 
 def test_batches_hold_every_cell_once_within_the_budget():
     lengths = np.random.default_rng(0).integers(0, 90, 200)
-    groups = list(batches(lengths, batch_tokens=256))
+    groups = list(batches(lengths, tokens=256))
     assert sorted(np.concatenate(groups)) == np.flatnonzero(lengths).tolist()
     assert all(lengths[g].sum() <= 256 for g in groups)
-    in_order = list(batches(lengths, batch_tokens=1, batch_cells=8))
+    in_order = list(batches(lengths, tokens=1, cells=8))
     assert np.concatenate(in_order).tolist() == np.flatnonzero(lengths).tolist()
 
 
@@ -66,7 +67,7 @@ def test_layers_follow_the_cells_and_do_not_depend_on_batches(tmp_path):
         progress=False,
     )
     assert store.layers == ["0", "1", "2", "3", "final"]
-    assert store.empty.tolist() == [i == 3 for i in range(150)]
+    assert (store.obs["n_tokens"] == 0).tolist() == [i == 3 for i in range(150)]
     for pooling in poolings:
         x, y = store.read("final", pooling), other.read("final", pooling)
         assert np.isnan(x[3]).all()
@@ -78,9 +79,70 @@ def test_layers_follow_the_cells_and_do_not_depend_on_batches(tmp_path):
             np.testing.assert_allclose(store.read(name, "S")[7], wanted, atol=5e-5, rtol=1e-4)
     assert store.relative_depth(3) == store.relative_depth("final") == 1
     assert store.relative_depth(0) == 0
-    part = adata[[9, 4, 30]].copy()
-    (key,) = store.to_obsm(part, layers=[2], pooling="mean")
-    np.testing.assert_array_equal(part.obsm[key], store.read(2, "mean")[[9, 4, 30]])
+    assert store.rows(adata[[9, 4, 30]]).tolist() == [9, 4, 30]
+
+
+def test_the_store_is_an_anndata_that_scanpy_reads(tmp_path):
+    adata, model = toy(), network()
+    store = layers.extract(model, adata, tmp_path / "a.zarr", pooling="mean", progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read = ad.read_zarr(store.path)
+    assert read.obs_names.tolist() == adata.obs_names.tolist()
+    assert set(read.obsm) == {f"mean_layer_{i}" for i in ("00", "01", "02", "03", "final")}
+    np.testing.assert_array_equal(read.obsm["mean_layer_03"], store.read(3))
+    assert read.obsm["mean_layer_03"].dtype == np.float32
+    assert json.loads(read.uns["sclin"]["manifest"]) == store.manifest
+    assert (read.uns["sclin"]["crc32"] >= 0).all()
+    sc = pytest.importorskip("scanpy")
+    whole = read[read.obs["n_tokens"] > 0].copy()
+    sc.pp.neighbors(whole, n_neighbors=5, use_rep="mean_layer_03")
+    assert whole.obsp["connectivities"].nnz
+    pytest.importorskip("dask")
+    lazy = ad.experimental.read_lazy(store.path)
+    np.testing.assert_array_equal(lazy.obsm["mean_layer_03"][5:9].compute(), store.read(3)[5:9])
+
+
+def test_extraction_never_changes_the_model(tmp_path):
+    adata, model = toy(), network()
+    before = layers.extract(model, adata, tmp_path / "a", progress=False)
+    half = layers.extract(model, adata, tmp_path / "b", precision="bfloat16", progress=False)
+    after = layers.extract(model, adata, tmp_path / "c", progress=False)
+    np.testing.assert_array_equal(before.read(3), after.read(3))
+    assert not np.array_equal(half.read(3), after.read(3), equal_nan=True)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("change", ["names", "counts", "one count", "one unexpressed gene"])
+def test_genes_and_counts_identify_the_cells(tmp_path, monkeypatch, change):
+    monkeypatch.setenv("SCLIN_LAYERS", str(tmp_path))
+    adata, model = toy(), network()
+    adata.X[:, 7] = 0
+    adata.X.eliminate_zeros()
+    store = layers.extract(model, adata, progress=False)
+    other = adata.copy()
+    names = other.var_names.to_numpy(copy=True)
+    if change == "names":
+        other.var_names = np.roll(names, 1)
+    elif change == "counts":
+        other.X = toy(seed=1).X
+    elif change == "one count":
+        other.X.data[other.X.indptr[101] - 1] += 1
+    else:
+        names[7] = "other"
+        other.var_names = names
+    with pytest.raises(ModelError, match=r"other genes or counts .*Extract the layers of these"):
+        store.rows(other)
+    with pytest.raises(ModelError, match="No layer store of"):
+        layers.find_store(model, other)
+    with pytest.raises(ModelError, match="dataset: store has"):
+        layers.extract(model, other, store.path, progress=False)
+    apart = layers.extract(model, other, progress=False)
+    assert apart.path != store.path
+    # The order of the genes and the way they are kept do not make other cells.
+    same = adata[:, ::-1].copy()
+    same.X = same.X.toarray().astype(np.float64)
+    assert store.rows(same[4:9]).tolist() == [4, 5, 6, 7, 8]
 
 
 def test_input_on_disk_gives_the_same(tmp_path):
@@ -101,7 +163,7 @@ RUN = """
     from sclin.layers import engine
     from sclin.layers.store import LayerStore
 
-    engine._range_cells = lambda features, cells: 16
+    engine._RANGE_BYTES = 1  # ranges of 64 cells
     if {slow}:
         write = LayerStore.write
         def slowly(self, *args):
@@ -109,7 +171,7 @@ RUN = """
             print("written", flush=True)
             time.sleep(0.2)
         LayerStore.write = slowly
-    layers.extract(network(), toy(), {store!r}, progress=False)
+    layers.extract(network(), toy(600), {store!r}, progress=False)
 """
 
 
@@ -151,7 +213,7 @@ def test_a_killed_run_resumes_bit_identical_and_ranks_share_a_store(tmp_path):
     for name in ("killed", "ranks"):
         assert layers.LayerStore.open(tmp_path / name).unfinished == []
         assert _bytes(tmp_path / name) == _bytes(tmp_path / "whole")
-    assert (layers.verify(tmp_path / "killed")["state"] == "ok").all()
+    assert (layers.LayerStore.open(tmp_path / "killed").verify()["state"] == "ok").all()
 
 
 def test_truncation_is_seeded_by_cell():
@@ -169,7 +231,6 @@ def test_duplicate_genes_are_summed_and_versions_dropped():
     match = match_genes(adata, {"<pad>": 0, "ENSG00000000003": 1, "ENSG00000000005": 2})
     assert match.summed == 1
     assert match.restrict(adata.X).toarray().tolist() == [[3, 4]]
-    assert gene_id_kind(["1", "22"]).startswith("numbers")
 
 
 def test_tiny_learns_and_is_found_again(tmp_path, monkeypatch):
@@ -233,11 +294,6 @@ def test_any_encoder_through_a_tokenizer(tmp_path):
         np.testing.assert_allclose(store.read(i)[0], state[0].mean(0), atol=5e-5, rtol=1e-4)
 
 
-def test_pickles_are_read_without_running_them(tmp_path):
-    (tmp_path / "good.pkl").write_bytes(pickle.dumps({"ENSG1": 3}))
-    assert read_dictionary(tmp_path / "good.pkl") == {"ENSG1": 3}
-
-
 def test_command_line(tmp_path):
     adata = toy(60)
     adata.write_h5ad(tmp_path / "x.h5ad")
@@ -250,7 +306,7 @@ def test_command_line(tmp_path):
     assert made.exit_code == 0, made.output
     assert "unfinished ranges  0" in call(main, ["layers", "info", store]).output
     assert call(main, ["layers", "verify", store]).output.strip() == "1 ok"
-    chunk = next(p for p in (tmp_path / "s.zarr/pooling/mean/c").rglob("*") if p.is_file())
+    chunk = next(p for p in (tmp_path / "s.zarr/obsm/mean_layer_01/c").rglob("*") if p.is_file())
     raw = bytearray(chunk.read_bytes())
     raw[0] ^= 255
     chunk.write_bytes(bytes(raw))

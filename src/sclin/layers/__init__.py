@@ -14,40 +14,18 @@ from typing import Any
 
 _HOMES = {
     "LayerStore": "store",
-    "MODELS": "models",
-    "Model": "models.base",
-    "default_store": "store",
     "extract": "engine",
     "find_store": "store",
     "load_model": "models",
-    "open_cells": "tokens",
-    "verify": "store",
 }
-_MODULES = ("commands", "encoder", "engine", "models", "selection", "store", "tiny", "tokens")
-
-__all__ = [
-    "MODELS",
-    "LayerStore",
-    "Model",
-    "default_store",
-    "engine",
-    "extract",
-    "find_store",
-    "load_model",
-    "open_cells",
-    "selection",
-    "store",
-    "tiny",
-    "tokens",
-    "verify",
-]
+__all__ = ["LayerStore", "extract", "find_store", "load_model", "tiny"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
+    if name == "tiny":
+        return importlib.import_module(f"{__name__}.tiny")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

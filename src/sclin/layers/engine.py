@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +13,23 @@ import anndata as ad
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 import sclin
 from sclin.errors import InputError, ModelError
 from sclin.layers.models.base import Model
-from sclin.layers.store import LayerStore, _names_check, default_store, row_check
-from sclin.layers.tokens import Cells, dataset_id, open_cells
+from sclin.layers.store import LayerStore, open_or_create, stores_folder
+from sclin.layers.tokens import Cells, dataset_id, fingerprints, open_cells
 
-__all__ = ["batches", "extract", "layer_numbers"]
+__all__ = ["batches", "extract", "pool_cells"]
 
-_PRECISIONS = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 #: Pooled numbers of one range stay below this many bytes in memory.
 _RANGE_BYTES = 64 * 2**20
 
 
-def layer_numbers(model: Model, layers: str | int | Iterable[str | int]) -> list[str]:
-    """Resolve the names of layers; ``"all"`` gives each of them.
-
-    Raises
-    ------
-    ModelError
-        When the model has no such layer.
-    """
+def _layer_names(model: Model, layers: str | int | Iterable[str | int]) -> list[str]:
     if layers == "all":
         return model.layers
     asked = [layers] if isinstance(layers, str | int) else list(layers)
@@ -54,7 +44,7 @@ def layer_numbers(model: Model, layers: str | int | Iterable[str | int]) -> list
 
 
 def batches(
-    lengths: NDArray[np.int64], *, batch_tokens: int, batch_cells: int | None = None
+    lengths: NDArray[np.int64], *, tokens: int, cells: int | None = None
 ) -> Iterator[NDArray[np.int64]]:
     """Group cells by length under a token budget.
 
@@ -62,9 +52,9 @@ def batches(
     ----------
     lengths
         Tokens of each cell; cells without tokens are left out.
-    batch_tokens
+    tokens
         Most tokens a batch holds; a longer cell makes a batch of its own.
-    batch_cells
+    cells
         Instead: so many cells a batch, in the order given, as the reference code does.
 
     Yields
@@ -74,20 +64,19 @@ def batches(
 
     Examples
     --------
-    >>> [b.tolist() for b in batches(np.array([3, 9, 4, 2]), batch_tokens=9)]
-    [[1], [2, 0, 3]]
+    >>> [b.tolist() for b in batches(np.array([3, 1, 2]), tokens=3)]
+    [[0], [2, 1]]
     """
-    if batch_cells is not None:
-        there = np.flatnonzero(lengths)
-        for start in range(0, len(there), batch_cells):
-            yield there[start : start + batch_cells]
+    if cells is not None:
+        order = np.flatnonzero(lengths)
+        yield from (order[i : i + cells] for i in range(0, len(order), cells))
         return
     order = np.argsort(-lengths, kind="stable")
     order = order[lengths[order] > 0]
     start = 0
     while start < len(order):
         total = np.cumsum(lengths[order[start:]])
-        stop = start + max(1, int(np.searchsorted(total, batch_tokens, side="right")))
+        stop = start + max(1, int(np.searchsorted(total, tokens, side="right")))
         yield order[start:stop]
         start = stop
 
@@ -117,6 +106,7 @@ def extract(
     A store of the same model, cells and options is continued: a run that was stopped goes on where
     it stopped and ends bit-identical, and a finished store is returned without any work.
     A store of anything else is refused.
+    The weights of `model` stay as they are: another device or precision works on a copy.
     Under ``torchrun`` each rank fills its own ranges of the same store.
 
     Parameters
@@ -126,8 +116,8 @@ def extract(
     adata
         Cells: an AnnData (backed or not), a path to an .h5ad file or to a .zarr folder.
     store
-        Folder of the store, made or continued; when ``None`` a folder in `stores_folder`, named
-        after model, checkpoint, data and poolings.
+        Folder of the store, made or continued; when ``None`` a folder in ``$SCLIN_LAYERS`` (else
+        in the data cache), named after model, checkpoint, data and poolings.
     layers
         ``"all"`` or names: ``0`` (embedding) to ``L``, ``"final"`` (what the model publishes).
     pooling
@@ -161,11 +151,10 @@ def extract(
     Raises
     ------
     ModelError
-        Genes or values of the wrong kind, output that is not finite, a store of another model,
-        checkpoint, data set or option, or a full disk.
+        Genes or values of the wrong kind, a store of another model, checkpoint, data set or
+        option, or a full disk; after all cells are done, cells whose layers are not finite.
     """
     cells = open_cells(adata)
-    names = layer_numbers(model, layers)
     poolings = model.check_poolings(pooling)
     if "last_column" in poolings:
         batch_cells, padded = batch_cells or 8, True
@@ -175,129 +164,149 @@ def extract(
     precision = precision or ("bfloat16" if place.type == "cuda" else "float32")
     if precision not in _PRECISIONS:
         raise InputError(f"precision={precision!r} is not one of {', '.join(_PRECISIONS)}.")
-    stored = list(dict.fromkeys(model.final_is or n if n == "final" else n for n in names))
-    stored = [n for n in model.layers if n in stored]
-    widths = {name: model.pooled_width(name) for name in poolings}
-    per = _range_cells(len(stored) * sum(widths.values()), batch_cells)
+    batching = {"tokens": batch_tokens, "cells": batch_cells, "padded": padded}
+    manifest = _manifest(model, _layer_names(model, layers), poolings, batching)
     read = model.reader(cells, layer=layer, genes=genes, min_matched=min_matched)
-    manifest = {
+    prints = fingerprints(cells, layer=layer, genes=genes)
+    manifest |= {
+        "dataset": dataset_id(cells, prints),
+        "dataset_name": str(cells.uns.get("sclin", {}).get("dataset", "")),
+        "data_layer": layer,
+        "genes": genes,
+        "n_cells": cells.n_obs,
+        "precision": precision,
+        "device": _device_name(place),
+    }
+    name = "-".join([model.name, model.checkpoint_sha256[:8], manifest["dataset"], *poolings])
+    folder = stores_folder() / f"{name}.zarr" if store is None else Path(store)
+    widths = {name: model.pooled_width(name) for name in poolings}
+    out = open_or_create(folder, manifest, cells.obs_names, prints, widths)
+    _write(out, _copy(model, place, _PRECISIONS[precision]), read, progress=progress)
+    if not out.unfinished:
+        _report(out, progress=progress)
+    return out
+
+
+def _manifest(
+    model: Model, layers: list[str], poolings: list[str], batching: dict[str, Any]
+) -> dict[str, Any]:
+    """Describe the run as far as the model goes."""
+    kept = {model.final_is or name if name == "final" else name for name in layers}
+    stored = [name for name in model.layers if name in kept]
+    features = len(stored) * sum(model.pooled_width(name) for name in poolings)
+    most = _RANGE_BYTES // (4 * features)
+    per = 2 ** int(np.clip(np.log2(max(most, 1)), 6, 11))
+    if batching["cells"]:
+        per = -(-per // batching["cells"]) * batching["cells"]
+    return {
         "model": model.name,
         "checkpoint_sha256": model.checkpoint_sha256,
         "options": model.options,
         "licence": model.licence,
-        "dataset": dataset_id(cells, layer=layer),
-        "dataset_name": str(cells.uns.get("sclin", {}).get("dataset", "")),
-        "data_layer": layer,
-        "genes": genes,
-        "genes_check": _names_check(cells.var_names),
-        "n_cells": cells.n_obs,
-        "layers": names,
+        "layers": layers,
         "stored_layers": stored,
         "depth": model.depth,
         "final_is": model.final_is,
         "poolings": poolings,
-        "precision": precision,
         "range_cells": per,
-        "batching": {"tokens": batch_tokens, "cells": batch_cells, "padded": padded},
-        "device": _device_name(place),
+        "batching": batching,
         "versions": {"sclin": sclin.__version__, "torch": torch.__version__},
     }
-    folder = default_store(model, cells, poolings=poolings, layer=layer) if store is None else store
-    out = LayerStore.create(folder, manifest, list(cells.obs_names), widths)
+
+
+def _copy(model: Model, device: torch.device, dtype: torch.dtype) -> Model:
+    """A model that shares what it can with the one given, and never changes it."""
+    weights: dict[int, Any] = {
+        id(p): nn.Parameter(p.detach().to(device, dtype), requires_grad=False)
+        for p in model.parameters()
+    }
+    return copy.deepcopy(model, weights).eval()
+
+
+def _write(
+    out: LayerStore, model: Model, read: Callable[[int, int], Cells], *, progress: bool
+) -> None:
+    """Write the ranges of this rank that are still missing."""
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     todo = [number for number in out.unfinished if number % world == rank]
-    model = model.to(device=place, dtype=_PRECISIONS[precision]).eval()
     total = sum(stop - start for start, stop in map(out.range, todo))
-    with tqdm(total=total, unit="cell", desc=model.name, disable=not progress or total == 0) as bar:
+    batching = dict(out.manifest["batching"])
+    padded = batching.pop("padded")
+    with tqdm(total=total, unit="cell", desc=model.name, disable=not progress or not total) as bar:
         for number in todo:
-            start, stop = out.range(number)
-            tokens = read(start, stop)
-            result = _range(
+            cells = read(*out.range(number))
+            n_tokens = np.where(cells.empty, 0, cells.lengths)
+            pooled = pool_cells(
                 model,
-                tokens,
-                stored,
-                widths,
-                groups=list(
-                    batches(
-                        np.where(tokens.empty, 0, tokens.lengths),
-                        batch_tokens=batch_tokens,
-                        batch_cells=batch_cells,
-                    )
-                ),
+                cells,
+                batches(n_tokens, **batching),
+                layers=out.manifest["stored_layers"],
+                poolings=out.poolings,
                 padded=padded,
-                cell_names=cells.obs_names[start:stop],
-                bar=bar,
+                done=bar.update,
             )
-            marks = {
-                "empty": tokens.empty,
-                "cut": tokens.cut,
-                "tokens": np.where(tokens.empty, 0, tokens.lengths),
-                "check": row_check(cells, start, stop, layer),
-            }
-            out.write(number, result, marks)
-    if progress and not out.unfinished:
-        _report(out)
-    return out
+            finite = np.all([np.isfinite(x).all(axis=(0, 2)) for x in pooled.values()], axis=0)
+            bad = ~finite & (n_tokens > 0)
+            for part in pooled.values():
+                part[:, bad] = np.nan
+            out.write(number, pooled, np.where(bad, -1, n_tokens), cells.cut)
 
 
-def _report(store: LayerStore) -> None:
-    empty, cut = int(store.empty.sum()), int((store.cut > 0).sum())
-    if empty:
-        tqdm.write(f"{empty:,} empty cells: no gene of the vocabulary is expressed; rows are NaN.")
-    if cut:
-        tqdm.write(f"{cut:,} cells did not fit the context; store.cut counts the genes left out.")
-
-
-def _range(
+def pool_cells(
     model: Model,
-    tokens: Cells,
-    stored: list[str],
-    widths: dict[str, int],
+    cells: Cells,
+    groups: Iterable[NDArray[np.int64]],
     *,
-    groups: list[NDArray[np.int64]],
-    padded: bool,
-    cell_names: Any,
-    bar: tqdm,
+    layers: Sequence[str],
+    poolings: Sequence[str],
+    padded: bool = False,
+    done: Callable[[int], Any] = lambda n: None,
 ) -> dict[str, NDArray[np.float32]]:
-    """Pool all layers of one range; the copy of a batch overlaps the work on the next."""
-    shape = (len(stored), len(tokens))
-    result = {p: np.full((*shape, width), np.nan, np.float32) for p, width in widths.items()}
-    blocks = [int(n) for n in stored if n != "final"]
-    depth = None if "final" in stored else max(blocks)
+    """Pool all layers of the cells; the copy of a batch overlaps the work on the next.
+
+    Parameters
+    ----------
+    model, cells
+        The model and the tokens of the cells.
+    groups
+        Index of the cells of each batch; see `batches`.
+    layers, poolings
+        Names of what to keep.
+    padded
+        Pad the cells of a batch to the longest.
+    done
+        Called with the number of cells of each finished batch.
+
+    Returns
+    -------
+    dict
+        For each pooling ``(n_layers, n_cells, n_features)``; cells in no batch are NaN.
+    """
+    widths = [model.pooled_width(name) for name in poolings]
+    result = [np.full((len(layers), len(cells), width), np.nan, np.float32) for width in widths]
+    depth = None if "final" in layers else max(map(int, layers))
 
     def keep(group: NDArray[np.int64], pooled: Tensor, ready: Any) -> None:
         if ready is not None:
             ready.synchronize()
-        block = pooled.numpy()
-        if not np.isfinite(block).all():
-            where = np.argwhere(~np.isfinite(block))[0]
-            raise ModelError(
-                f"{model.name} gave values that are not finite for cell "
-                f"{cell_names[group[where[1]]]} at layer {stored[where[0]]}. "
-                "Look at that cell's counts, or use precision='float32'."
-            )
-        left = 0
-        for name, width in widths.items():
-            result[name][:, group] = block[:, :, left : left + width]
-            left += width
-        bar.update(len(group))
+        for part, columns in zip(result, pooled.split(widths, dim=2), strict=True):
+            part[:, group] = columns.numpy()
+        done(len(group))
 
-    waiting: tuple[NDArray[np.int64], Tensor, Any] | None = None
+    waiting: list[Any] = []
     with torch.inference_mode():
         for group in groups:
             parts = []
-            for name, state, packing in model.states(
-                tokens.take(group), padded=padded, depth=depth
-            ):
-                if name in stored:
-                    parts.append(torch.cat([model.pool(state, packing, p) for p in widths], dim=1))
-            pooled, ready = _to_host(torch.stack(parts))
-            if waiting is not None:
+            for name, state, packing in model.states(cells.take(group), padded=padded, depth=depth):
+                if name in layers:
+                    parts.append(torch.cat([model.pool(state, packing, p) for p in poolings], 1))
+            pooled = _to_host(torch.stack(parts))
+            if waiting:
                 keep(*waiting)
-            waiting = (group, pooled, ready)
-        if waiting is not None:
+            waiting = [group, *pooled]
+        if waiting:
             keep(*waiting)
-    return result
+    return dict(zip(poolings, result, strict=True))
 
 
 def _to_host(pooled: Tensor) -> tuple[Tensor, Any]:
@@ -310,10 +319,21 @@ def _to_host(pooled: Tensor) -> tuple[Tensor, Any]:
     return host, ready
 
 
-def _range_cells(features: int, batch_cells: int | None) -> int:
-    most = _RANGE_BYTES // (4 * features)
-    per = 2 ** int(np.clip(np.log2(max(most, 1)), 6, 11))
-    return per if batch_cells is None else -(-per // batch_cells) * batch_cells
+def _report(store: LayerStore, *, progress: bool) -> None:
+    """Say what became of cells that could not be read whole."""
+    obs = store.obs
+    empty, cut = int((obs["n_tokens"] == 0).sum()), int((obs["n_cut"] > 0).sum())
+    if empty and progress:
+        tqdm.write(f"{empty:,} empty cells: no gene of the vocabulary is expressed; rows are NaN.")
+    if cut and progress:
+        tqdm.write(f"{cut:,} cells did not fit the context; store.obs counts the genes left out.")
+    bad = obs.index[obs["n_tokens"] < 0]
+    if len(bad):
+        raise ModelError(
+            f"{store.manifest['model']} gave values that are not finite for {len(bad):,} of "
+            f"{len(obs):,} cells, such as {', '.join(bad[:3])}: their rows in {store.path} are NaN "
+            "and all others are done. Look at their counts, or use precision='float32'."
+        )
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -8,7 +8,6 @@ about how good large models are. With random weights it is the control for "did 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import time
@@ -20,13 +19,14 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
+from filelock import FileLock
 from torch.nn import functional
 from tqdm import tqdm
 
 from sclin.errors import InputError, ModelError
 from sclin.layers.models.geneformer import Geneformer
 from sclin.layers.store import stores_folder
-from sclin.layers.tokens import check_values, dataset_id, read_rows
+from sclin.layers.tokens import check_values, dataset_id, fingerprints, read_rows
 
 __all__ = ["cached", "train"]
 
@@ -141,8 +141,6 @@ def train(
     ModelError
         When the values are logs or negative.
     """
-    from transformers import BertConfig, BertForMaskedLM
-
     if adata.n_obs < 20 or adata.n_vars < 20:
         raise InputError(
             f"{adata.n_obs} cells x {adata.n_vars} genes are too few to train on; 20 of each are "
@@ -153,43 +151,51 @@ def train(
     check_values(adata, wanted=Geneformer.wanted, layer=layer, model="tiny")
     counts = read_rows(adata, 0, adata.n_obs, layer=layer)
     tokens, medians = _vocabulary(counts, adata.var_names, n_genes)
+    bert = _bert(len(tokens), context=context, depth=depth, width=width, seed=seed)
+
+    def model() -> Geneformer:
+        name = "tiny-random" if random_weights else "tiny"
+        return Geneformer(bert.config, bert.state_dict(), tokens, medians, name=name)
+
+    curve = pd.DataFrame(columns=["step", "seconds", "training", "held_out"], dtype=float)
+    if not random_weights:
+        cells = model().reader(adata, layer=layer, min_matched=0)(0, adata.n_obs)
+        share = np.bincount(cells.ids, minlength=len(tokens)) + 0.5
+        with torch.no_grad():  # start from the frequencies, so that all steps go beyond them
+            bert.cls.predictions.bias.copy_(torch.from_numpy(np.log(share / share.sum())))
+        ids = _padded(cells, context)[~cells.empty]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # products are so small that threads would wait, not work
+        try:
+            curve = _fit(bert, ids, steps, batch_cells, seed, progress)
+        finally:
+            torch.set_num_threads(threads)
+    out = model()
+    out.loss_curve, out.licence = curve, "your own"
+    out.checkpoint_sha256 = _weights_hash(bert)
+    if folder is not None:
+        _save(bert, out, medians, Path(folder))
+    return out.eval()
+
+
+def _bert(n_tokens: int, *, context: int, depth: int, width: int, seed: int) -> Any:
+    from transformers import BertConfig, BertForMaskedLM
+
+    config = BertConfig(
+        vocab_size=n_tokens,
+        hidden_size=width,
+        num_hidden_layers=depth,
+        num_attention_heads=width // 16,
+        intermediate_size=4 * width,
+        hidden_act="relu",
+        max_position_embeddings=context,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        pad_token_id=0,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = BertConfig(
-            vocab_size=len(tokens),
-            hidden_size=width,
-            num_hidden_layers=depth,
-            num_attention_heads=width // 16,
-            intermediate_size=4 * width,
-            hidden_act="relu",
-            max_position_embeddings=context,
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
-            pad_token_id=0,
-        )
-        bert = BertForMaskedLM(config)
-        name = "tiny-random" if random_weights else "tiny"
-        curve = pd.DataFrame(columns=["step", "seconds", "training", "held_out"], dtype=float)
-        if not random_weights:
-            model = Geneformer(bert, tokens, medians, name=name)
-            cells = model.reader(adata, layer=layer, min_matched=0)(0, adata.n_obs)
-            share = np.bincount(cells.ids, minlength=len(tokens)) + 0.5
-            with torch.no_grad():  # start from the frequencies, so that all steps go beyond them
-                bert.cls.predictions.bias.copy_(torch.from_numpy(np.log(share / share.sum())))
-            ids = _padded(cells, context)[~cells.empty]
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1)  # products are so small that threads would wait, not work
-            try:
-                curve = _fit(bert, ids, steps, batch_cells, seed, progress)
-            finally:
-                torch.set_num_threads(threads)
-    model = Geneformer(bert.eval(), tokens, medians, name=name)
-    model.loss_curve = curve
-    model.checkpoint_sha256 = _weights_hash(bert)
-    model.licence = "your own"
-    if folder is not None:
-        _save(bert, model, tokens, medians, Path(folder))
-    return model.eval()
+        return BertForMaskedLM(config).eval()
 
 
 def _fit(
@@ -230,14 +236,14 @@ def _weights_hash(bert: Any) -> str:
     return digest.hexdigest()
 
 
-def _save(bert: Any, model: Geneformer, tokens: Any, medians: Any, folder: Path) -> None:
+def _save(bert: Any, model: Geneformer, medians: Any, folder: Path) -> None:
     from transformers.utils import logging
 
     folder.mkdir(parents=True, exist_ok=True)
     logging.disable_progress_bar()
     bert.save_pretrained(folder)
     logging.enable_progress_bar()
-    (folder / "token_dictionary.json").write_text(json.dumps(tokens, indent=0))
+    (folder / "token_dictionary.json").write_text(json.dumps(model.vocabulary, indent=0))
     (folder / "gene_median_dictionary.json").write_text(json.dumps(medians, indent=0))
     model.loss_curve.to_csv(folder / "loss.csv", index=False)
     (folder / "sclin.json").write_text(
@@ -259,42 +265,28 @@ def load(folder: str | Path) -> Geneformer:
 
 
 def cached(
-    adata: ad.AnnData,
-    *,
-    random_weights: bool = False,
-    seed: int = 0,
-    layer: str | None = None,
-    progress: bool = True,
-    **options: Any,
+    adata: ad.AnnData, *, layer: str | None = None, progress: bool = True, **options: Any
 ) -> Geneformer:
     """Train once for these cells and options; the same call is instant afterwards.
 
     Parameters
     ----------
-    adata, random_weights, seed, layer, progress, options
-        As for `train`. Models lie in ``tiny/`` of `sclin.layers.store.stores_folder`.
+    adata, layer, progress, options
+        As for `train`. Models lie beside the layer stores.
 
     Returns
     -------
     Geneformer
         The model.
     """
-    said = {"random": random_weights, "seed": seed, "torch": torch.__version__, **options}
+    said = {"random_weights": False, "seed": 0, **options}
     # This file is part of the key: another way to train is another model.
-    recipe = json.dumps(said, sort_keys=True).encode() + Path(__file__).read_bytes()
-    key = hashlib.sha256(recipe).hexdigest()[:12]
-    folder = stores_folder() / "tiny" / f"{dataset_id(adata, layer=layer)}-{key}"
+    recipe = json.dumps({**said, "torch": torch.__version__}, sort_keys=True).encode()
+    key = hashlib.sha256(recipe + Path(__file__).read_bytes()).hexdigest()[:12]
+    data = dataset_id(adata, fingerprints(adata, layer=layer))
+    folder = stores_folder() / "tiny" / f"{data}-{key}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(f"{folder}.lock"):
         if not (folder / "sclin.json").is_file():
-            return train(
-                adata,
-                random_weights=random_weights,
-                seed=seed,
-                layer=layer,
-                folder=folder,
-                progress=progress,
-                **options,
-            )
+            return train(adata, layer=layer, folder=folder, progress=progress, **said)
     return load(folder)

@@ -3,40 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
+import zarr
 from numpy.typing import NDArray
 
+from sclin.datasets.genes import id_kind, strip_versions
+from sclin.datasets.readers import value_kind
 from sclin.errors import DataError, InputError, ModelError
 
-__all__ = [
-    "Cells",
-    "GeneMatch",
-    "check_values",
-    "dataset_id",
-    "gene_id_kind",
-    "match_genes",
-    "open_cells",
-    "read_rows",
-]
+__all__ = ["Cells", "GeneMatch", "fingerprints", "match_genes", "open_cells"]
 
-_KINDS = (
-    ("human Ensembl gene ids", re.compile(r"ENSG\d{11}(\.\d+)?$")),
-    ("Ensembl gene ids of another species", re.compile(r"ENS[A-Z]{3,4}G\d{11}(\.\d+)?$")),
-    ("Ensembl transcript or protein ids", re.compile(r"ENS[A-Z]*[TP]\d{11}(\.\d+)?$")),
-    ("RefSeq accessions", re.compile(r"[NX][MRP]_\d+(\.\d+)?$")),
-    ("numbers (Entrez ids or row numbers)", re.compile(r"\d+(\.0)?$")),
-    ("gene symbols", re.compile(r"[A-Za-z][A-Za-z0-9@_.\-/]*$")),
-)
 _COLUMNS = ("ensembl_id", "gene_ids", "gene_id", "feature_id", "symbol", "gene_name")
+_BLOCK = 2048
 
 
 @dataclass
@@ -77,6 +63,13 @@ class Cells:
         """First token of each cell, ``(n_cells,)``."""
         return np.cumsum(self.lengths) - self.lengths
 
+    def padded(self, values: NDArray[Any], fill: float) -> NDArray[Any]:
+        """Values of the tokens, each cell filled up to the longest, ``(n_cells, longest)``."""
+        there = np.arange(self.lengths.max()) < self.lengths[:, None]
+        out = np.full(there.shape, fill, values.dtype)
+        out[there] = values
+        return out
+
     def take(self, cells: NDArray[np.int64]) -> Cells:
         """Return the given cells in the given order.
 
@@ -103,15 +96,12 @@ class GeneMatch:
         Slot of each column, -1 for a gene outside the vocabulary, ``(n_columns,)``.
     ids
         Vocabulary index of each slot, ``(n_slots,)``.
-    source
-        Where the gene ids were found: ``var_names`` or ``var["COLUMN"]``.
     summed
         Columns that share their gene with an earlier column; their counts are added.
     """
 
     slot: NDArray[np.int64]
     ids: NDArray[np.int64]
-    source: str
     summed: int
 
     def restrict(self, rows: sp.csr_matrix) -> sp.csr_matrix:
@@ -127,27 +117,15 @@ class GeneMatch:
         return out
 
 
-def gene_id_kind(names: Iterable[str]) -> str:
-    """Say in words what kind of gene ids these are.
-
-    Examples
-    --------
-    >>> gene_id_kind(["ENSG00000141510", "ENSG00000012048.23"])
-    'human Ensembl gene ids'
-    >>> gene_id_kind(["TP53", "BRCA1", "HLA-A"])
-    'gene symbols'
-    """
-    sample = [str(name) for name in list(names)[:2000]]
-    if not sample:
-        return "no gene ids"
-    counts = {kind: 0 for kind, _ in _KINDS}
-    for name in sample:
-        for kind, pattern in _KINDS:
-            if pattern.match(name):
-                counts[kind] += 1
-                break
-    best = max(counts, key=lambda kind: counts[kind])
-    return best if counts[best] > len(sample) / 2 else "ids of no known kind"
+def gene_names(adata: ad.AnnData, genes: str | None) -> list[str]:
+    """Gene ids from a column of ``var``, or ``var_names`` when ``None``."""
+    if genes in (None, "var_names"):
+        return list(map(str, adata.var_names))
+    if genes not in adata.var:
+        raise InputError(
+            f"var has no column {genes!r} to read gene ids from; it has {list(adata.var.columns)}."
+        )
+    return list(map(str, adata.var[genes]))
 
 
 def match_genes(
@@ -182,55 +160,37 @@ def match_genes(
     Raises
     ------
     ModelError
-        When less than `min_matched` of the vocabulary is found; the message names the kind of
-        ids seen and the kind wanted.
+        When less than `min_matched` of the vocabulary is found; the message shows ids seen and
+        ids wanted.
     """
     known = {gene: i for gene, i in vocabulary.items() if not str(gene).startswith("<")}
-    if genes is not None and genes != "var_names" and genes not in adata.var:
-        raise InputError(
-            f"var has no column {genes!r} to read gene ids from; it has {list(adata.var.columns)}."
-        )
-    places = [genes] if genes else ["var_names", *(c for c in _COLUMNS if c in adata.var)]
-    best: tuple[int, str, list[str], NDArray[np.int64]] | None = None
-    for place in places:
-        values = adata.var_names if place == "var_names" else adata.var[place]
-        names = [str(value) for value in values]
+    found = 0, "var_names", gene_names(adata, genes), np.full(adata.n_vars, -1)
+    for place in [genes] if genes else ["var_names", *(c for c in _COLUMNS if c in adata.var)]:
+        names = gene_names(adata, place)
         if rename:
             names = [rename.get(name.upper(), name) for name in names]
-        index = np.array([known.get(name, -1) for name in names], dtype=np.int64)
-        missed = np.flatnonzero(index < 0)
-        for column in missed:
-            stem, dot, version = names[column].rpartition(".")
-            if dot and version.isdigit() and stem.startswith("ENS"):
-                index[column] = known.get(stem, -1)
-        found = len(np.unique(index[index >= 0]))
-        if best is None or found > best[0]:
-            best = (found, place, names, index)
-    if best is None:
-        raise InputError("The AnnData has no genes.")
-    found, place, names, index = best
-    source = place if place == "var_names" else f'var["{place}"]'
-    if found == 0 or found < min_matched * len(known):
-        wanted = gene_id_kind(known)
+        pairs = zip(names, strip_versions(names), strict=True)
+        index = np.array([known.get(name, known.get(stem, -1)) for name, stem in pairs], np.int64)
+        count = len(np.unique(index[index >= 0]))
+        if count > found[0]:
+            found = count, place, names, index
+    count, place, names, index = found
+    if count == 0 or count < min_matched * len(known):
         raise ModelError(
-            f"Only {found:,} of the {len(known):,} genes of {model} were found in {source} "
-            f"({100 * found / max(len(known), 1):.1f} %; {100 * min_matched:g} % are needed). "
-            f"The data hold {gene_id_kind(names)} such as {', '.join(names[:3])}; "
-            f"the model reads {wanted} such as {', '.join(sorted(known)[:3])}. "
-            "Put those ids into a column of var and name it with genes=, or lower min_matched "
-            "for a small panel."
+            f"Only {count:,} of the {len(known):,} genes of {model} were found in {place} "
+            f"({100 * count / max(len(known), 1):.1f} %; {100 * min_matched:g} % are needed).\n"
+            f"The data hold {id_kind(names)} ids such as {', '.join(names[:3])}; {model} reads "
+            f"{id_kind(list(known))} ids such as {', '.join(sorted(known)[:3])}.\n"
+            "Put those into a column of var and name it with genes=, or lower min_matched for a "
+            "small panel."
         )
     present, first = np.unique(index[index >= 0], return_index=True)
     if order == "data":
         present = present[np.argsort(first)]
-    slot_of = np.full(int(max(known.values())) + 1, -1, np.int64)
+    slot_of = np.full(max(known.values()) + 1, -1, np.int64)
     slot_of[present] = np.arange(len(present))
     slot = np.where(index >= 0, slot_of[index], -1)
-    return GeneMatch(slot, present, source, int((index >= 0).sum()) - len(present))
-
-
-def _sample_rows(n: int, size: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, max(n - 1, 0), min(n, size)).astype(int))
+    return GeneMatch(slot, present, int((index >= 0).sum()) - len(present))
 
 
 def check_values(
@@ -256,40 +216,26 @@ def check_values(
         When a sample of rows looks like the other kind, is negative or is not finite.
     """
     where = "X" if layer is None else f"layers[{layer!r}]"
-    rows = _sample_rows(adata.n_obs, 64)
+    rows = np.unique(np.linspace(0, adata.n_obs - 1, min(adata.n_obs, 64)).astype(int))
     data = np.concatenate([read_rows(adata, i, i + 1, layer=layer).data for i in rows] or [[]])
-    data = data[data != 0]
     if not np.isfinite(data).all():
         raise ModelError(f"{where} holds values that are not finite: clean it before {model} runs.")
-    if data.size == 0:
-        return
-    low, high = float(data.min()), float(data.max())
-    if low < 0:
-        raise ModelError(
-            f"{where} holds negative values (lowest {low:.3g}), so it was scaled or corrected: "
-            f"{model} needs {'log1p values' if wanted == 'log' else 'raw counts'}. "
-            "Name the layer that holds them with layer=."
-        )
-    whole = bool((data == np.round(data)).all())
+    kind = value_kind(data)
     said = adata.uns.get("sclin", {}).get("values") if layer is None else None
-    looks_log = (not whole and high < 20) or said == "log"
+    remedy = f"{model} reads {'log1p values' if wanted == 'log' else 'counts'}; name them: layer=."
+    if kind == "scaled":
+        raise ModelError(
+            f"{where} holds negative values (lowest {data.min():.3g}): it was scaled. {remedy}"
+        )
     if wanted == "counts" and said not in (None, "counts", "log"):
         raise ModelError(
             f"{where} holds {str(said).upper()}: {model} reads raw counts, whose total is part of "
             "its input. Models that read ranks, such as geneformer and tiny, take such values."
         )
-    if wanted != "log" and looks_log:
-        raise ModelError(
-            f"{where} looks like log values (fractions, highest {high:.3g}): {model} needs raw "
-            "counts. Name the layer that holds the counts with layer=, or take a model option "
-            "made for log values, such as values='log' of scFoundation."
-        )
-    if wanted == "log" and (whole or high >= 20):
-        raise ModelError(
-            f"{where} looks like counts (highest {high:.3g}"
-            f"{', whole numbers' if whole else ''}): log1p values of counts per 10,000 were "
-            "asked for. Drop the option, so that counts are read, or name the layer with layer=."
-        )
+    if wanted == "log" and data.any() and kind != "log":
+        raise ModelError(f"{where} looks like counts (highest {data.max():.3g}). {remedy}")
+    if wanted != "log" and "log" in (kind, said):
+        raise ModelError(f"{where} looks like log values (highest {data.max():.3g}). {remedy}")
 
 
 def open_cells(cells: ad.AnnData | str | Path) -> ad.AnnData:
@@ -307,24 +253,7 @@ def open_cells(cells: ad.AnnData | str | Path) -> ad.AnnData:
         if not path.exists():
             raise DataError(f"There is no {path}. Give an .h5ad file or a .zarr folder.")
         try:
-            if path.suffix == ".zarr" or path.is_dir():
-                import zarr
-
-                group = zarr.open_group(str(path), mode="r")
-                matrix = group["X"]
-                lazy = (
-                    ad.io.sparse_dataset(matrix)
-                    if isinstance(matrix, zarr.Group)
-                    else ad.io.read_elem(matrix)
-                )
-                adata = ad.AnnData(
-                    obs=ad.io.read_elem(group["obs"]), var=ad.io.read_elem(group["var"])
-                )
-                adata.X = lazy
-                if "uns" in group:
-                    adata.uns = ad.io.read_elem(group["uns"])
-            else:
-                adata = ad.read_h5ad(path, backed="r")
+            adata = _open_zarr(path) if path.is_dir() else ad.read_h5ad(path, backed="r")
         except (OSError, KeyError, ValueError) as error:
             raise DataError(f"{path} is not a readable AnnData file: {error}") from error
     if getattr(adata.X, "format", None) == "csc" and not sp.issparse(adata.X):
@@ -332,6 +261,14 @@ def open_cells(cells: ad.AnnData | str | Path) -> ad.AnnData:
             "X is stored by column (CSC) on disk, so reading cells would read all of it for each "
             "window. Write it once as CSR: adata.X = adata.X.tocsr(); adata.write_h5ad(...)."
         )
+    return adata
+
+
+def _open_zarr(path: Path) -> ad.AnnData:
+    group = zarr.open_group(str(path), mode="r")
+    parts = {key: ad.io.read_elem(group[key]) for key in ("obs", "var", "uns") if key in group}
+    adata, matrix = ad.AnnData(**parts), group["X"]
+    adata.X = ad.io.sparse_dataset(matrix) if isinstance(matrix, zarr.Group) else matrix
     return adata
 
 
@@ -346,29 +283,38 @@ def read_rows(
     return sp.csr_matrix(matrix[start:stop])
 
 
-def dataset_id(adata: ad.AnnData, *, layer: str | None = None) -> str:
-    """Fingerprint of a data set: cell and gene names, and 64 rows spread over the matrix.
+def fingerprints(
+    adata: ad.AnnData, *, layer: str | None = None, genes: str | None = None
+) -> NDArray[np.uint64]:
+    """One number a cell from the names of all genes and the cell's counts, ``(n_cells,)``.
 
-    Returns
-    -------
-    str
-        Sixteen hexadecimal digits; the same cells in the same order give the same.
+    The sum of a hash of each gene's name and of each pair of expressed gene and count, so the
+    order of the genes and the way the matrix is stored do not matter, and all else does.
+
+    Examples
+    --------
+    >>> cells = ad.AnnData(np.eye(2, dtype="float32"))
+    >>> bool((fingerprints(cells) == fingerprints(cells[:, ::-1])).all())
+    True
     """
-    digest = hashlib.sha256(f"{adata.shape}".encode())
+    named = pd.util.hash_array(np.array(gene_names(adata, genes), dtype=object))
+    out = np.empty(adata.n_obs, np.uint64)
+    for start in range(0, adata.n_obs, _BLOCK):
+        rows = read_rows(adata, start, start + _BLOCK, layer=layer)
+        rows.eliminate_zeros()
+        counts = pd.util.hash_array(rows.data.astype(np.float32))
+        pairs = pd.util.hash_array(named[rows.indices] ^ counts)
+        total = np.concatenate([[np.uint64(0)], np.cumsum(pairs, dtype=np.uint64)])
+        out[start : start + _BLOCK] = np.diff(total[rows.indptr]) + named.sum(dtype=np.uint64)
+    return out
+
+
+def dataset_id(adata: ad.AnnData, prints: NDArray[np.uint64]) -> str:
+    """Sixteen hexadecimal digits for cell names, gene names and counts, in their order."""
+    digest = hashlib.sha256(prints.tobytes())
     for names in (adata.obs_names, adata.var_names):
-        digest.update("\n".join(map(str, names)).encode())
-    for i in _sample_rows(adata.n_obs, 64):
-        for part in row_bytes(read_rows(adata, i, i + 1, layer=layer))[0]:
-            digest.update(part)
+        digest.update("\n".join(map(str, names)).encode() + b"\0")
     return digest.hexdigest()[:16]
-
-
-def row_bytes(rows: sp.csr_matrix) -> list[tuple[bytes, bytes]]:
-    """Columns and values of each cell as bytes, the same however the matrix is stored."""
-    rows.eliminate_zeros()
-    rows.sort_indices()
-    index, data = rows.indices.astype("<i8"), rows.data.astype("<f4")
-    return [(index[a:b].tobytes(), data[a:b].tobytes()) for a, b in pairwise(rows.indptr)]
 
 
 def row_sums(rows: sp.csr_matrix) -> NDArray[np.float64]:

@@ -83,17 +83,26 @@ def _load(family: str, name: str, path: Any, options: dict[str, Any]) -> Model:
 
         return tiny.load(path, **options)
     module, kind = _ADAPTERS[family]
-    loader = getattr(import_module(f"{__name__}.{module}"), kind).load
+    kind = getattr(import_module(f"{__name__}.{module}"), kind)
     if family == "scfoundation":
         path = options.pop("checkpoint", None) or path
-    known = set(inspect.signature(loader).parameters) - {"path", "name"}
+    takes = [
+        option
+        for function in (kind.load, kind)
+        for option in inspect.signature(function).parameters.values()
+        if option.kind is option.KEYWORD_ONLY and option.name != "name"
+    ]
+    known = {option.name for option in takes}
     for option in options:
         if option not in known:
             raise ModelError(
                 f"{family} has no option {option!r}; it has {', '.join(sorted(known))}."
                 f"{nearest(option, known)}"
             )
-    model: Model = loader(path, name=name, **options)
+    needed = [option.name for option in takes if option.default is option.empty]
+    if not set(needed) <= set(options):
+        raise ModelError(f"{family} needs {' and '.join(f'{name}=' for name in needed)}.")
+    model: Model = kind.load(path, name=name, **options)
     return model
 
 

@@ -18,7 +18,7 @@ from sclin.errors import InputError, ModelError, nearest
 from sclin.layers.encoder import Encoder, Packing
 from sclin.layers.tokens import Cells, GeneMatch, check_values, match_genes, read_rows
 
-__all__ = ["Model", "file_sha256", "load_named"]
+__all__ = ["Model", "file_sha256", "load_weights"]
 
 
 def file_sha256(path: str | Path) -> str:
@@ -27,10 +27,10 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def load_named(
+def load_weights(
     module: nn.Module,
     weights: Mapping[str, Tensor],
-    names: Mapping[str, str],
+    renames: Mapping[str, str],
     *,
     where: str,
     unused: tuple[str, ...] = (),
@@ -43,8 +43,8 @@ def load_named(
         Receives the weights.
     weights
         The checkpoint.
-    names
-        Parameter of the module -> key of the checkpoint.
+    renames
+        Part of a key -> what stands in its place in the module, applied in this order.
     where
         Named in messages.
     unused
@@ -53,31 +53,22 @@ def load_named(
     Raises
     ------
     ModelError
-        Missing, unknown or misshapen keys; all of them are listed.
+        Missing, unknown or misshapen keys.
     """
-    own = dict(module.named_parameters())
-    lost = [key for key in names.values() if key not in weights]
-    unknown = [
-        key for key in weights if key not in set(names.values()) and not key.startswith(unused)
-    ]
-    if lost or unknown:
-        parts = []
-        if lost:
-            parts.append(f"{len(lost)} keys are missing ({', '.join(lost[:3])})")
-        if unknown:
-            parts.append(f"{len(unknown)} keys are unknown ({', '.join(unknown[:3])})")
+    kept = {}
+    for key, tensor in weights.items():
+        if not key.startswith(unused):
+            for theirs, ours in renames.items():
+                key = key.replace(theirs, ours)
+            kept[key] = tensor
+    try:
+        module.load_state_dict(kept)
+    except RuntimeError as error:
+        found = " ".join(line.strip() for line in str(error).splitlines()[1:])
         raise ModelError(
-            f"{where} does not hold this model: {' and '.join(parts)}. "
+            f"{where} does not hold this model: {found[:400]}\n"
             "Check that the file belongs to this model and size."
-        )
-    for name, key in names.items():
-        if own[name].shape != weights[key].shape:
-            raise ModelError(
-                f"{where}: {key} has shape {tuple(weights[key].shape)}, but the configuration "
-                f"asks for {tuple(own[name].shape)}. They do not belong together."
-            )
-        with torch.no_grad():
-            own[name].copy_(weights[key])
+        ) from error
 
 
 class Model(nn.Module):
@@ -111,6 +102,8 @@ class Model(nn.Module):
         How tokens are made; part of a store's identity.
     licence
         Licence of the weights.
+    rename
+        Aliases of gene ids, upper case, or ``None``.
     loss_curve
         Training losses of a tiny model, a DataFrame; else ``None``.
     """
@@ -118,7 +111,7 @@ class Model(nn.Module):
     wanted = "counts"
     gene_order = "data"
     padding_id = 0
-    padding_value: float | None = None
+    padding_value = 0.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,6 +126,7 @@ class Model(nn.Module):
         self.options: dict[str, Any] = {}
         self.licence = "see the model's page"
         self.loss_curve: Any = None
+        self.rename: Mapping[str, str] | None = None
 
     # ---- shape ----------------------------------------------------------------------------
 
@@ -207,21 +201,14 @@ class Model(nn.Module):
                     f"Cell {adata.obs_names[start + row]} holds negative or non-finite values: "
                     "clean the matrix, or drop the cell."
                 )
-            return self.encode(match.restrict(raw), match, raw, adata.obs.iloc[start:stop])
+            return self.encode(match.restrict(raw), match, adata.obs.iloc[start:stop])
 
         return read
-
-    @property
-    def rename(self) -> Mapping[str, str] | None:
-        """Aliases of gene ids, or ``None``."""
-        return None
 
     def prepare(self, adata: ad.AnnData, match: GeneMatch, layer: str | None) -> None:
         """Take what depends on all cells; most models need nothing."""
 
-    def encode(
-        self, rows: sp.csr_matrix, match: GeneMatch, raw: sp.csr_matrix, obs: pd.DataFrame
-    ) -> Cells:
+    def encode(self, rows: sp.csr_matrix, match: GeneMatch, obs: pd.DataFrame) -> Cells:
         """Make tokens.
 
         Parameters
@@ -230,8 +217,6 @@ class Model(nn.Module):
             Expressed genes of the vocabulary, ``(n_cells, n_slots)``.
         match
             Gives the vocabulary index of each slot.
-        raw
-            The same cells with all their genes.
         obs
             Their annotation; the index holds the cell ids.
         """
@@ -267,17 +252,9 @@ class Model(nn.Module):
         packing = Packing.of(cells.lengths.tolist(), device, padded=padded)
         ids, values = cells.ids, cells.values  # noqa: PD011
         if padded:
-            rows = len(cells) * int(cells.lengths.max())
-            inside = np.arange(len(ids)) + np.repeat(
-                np.arange(len(cells)) * cells.lengths.max() - cells.starts, cells.lengths
-            )
-            full = np.full(rows, self.padding_id, np.int64)
-            full[inside] = ids
-            ids = full
+            ids = cells.padded(ids, self.padding_id).ravel()
             if values is not None:
-                filled = np.full(rows, self.padding_value, np.float32)
-                filled[inside] = values
-                values = filled
+                values = cells.padded(values, self.padding_value).ravel()
         tokens = self._send(ids, device)
         numbers = None if values is None else self._send(values, device)
         x = self.embed(tokens, numbers, packing)

@@ -1,14 +1,8 @@
-"""Geneformer V1 and V2: BERT over genes in the order of their rank in the cell.
-
-Weights and configuration are read by transformers (``BertForMaskedLM``); the blocks then run in
-the packed encoder of this package.
-"""
+"""Geneformer V1 and V2: BERT over genes in the order of their rank in the cell."""
 
 from __future__ import annotations
 
-import io
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,56 +13,49 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
+from sclin.datasets import readers
 from sclin.errors import ModelError
 from sclin.layers.encoder import Encoder, Packing
-from sclin.layers.models.base import Model, file_sha256
+from sclin.layers.models.base import Model, file_sha256, load_weights
 from sclin.layers.tokens import Cells, GeneMatch, with_specials
 
-__all__ = ["Geneformer", "read_dictionary"]
+__all__ = ["Geneformer"]
+
+_RENAMES = {
+    "embeddings.word_embeddings": "words",
+    "embeddings.position_embeddings": "positions",
+    "embeddings.token_type_embeddings": "types",
+    "embeddings.LayerNorm": "norm",
+    "encoder.layer.": "encoder.blocks.",
+    "attention.output.dense": "out",
+    "attention.output.LayerNorm": "norm1",
+    "intermediate.dense": "up",
+    "output.dense": "down",
+    "output.LayerNorm": "norm2",
+}
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads dicts, strings and numbers; any other object in the file is refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise ModelError(
-            f"The pickle asks for {module}.{name}; a dictionary of names and numbers needs no "
-            "such object, so the file was not read."
-        )
-
-
-def read_dictionary(path: str | Path) -> dict[str, Any]:
-    """Read a dictionary from json, or from a pickle without running any code in it.
-
-    Raises
-    ------
-    ModelError
-        When the file is missing, is not a dictionary, or holds other objects.
-    """
-    file = Path(path)
+def _dictionary(folder: Path, given: str | Path | None, pattern: str) -> dict[str, Any]:
+    """Read a dictionary of names and numbers, named or sought in the folder of the model."""
+    if given is None:
+        found = sorted(folder.glob(f"*{pattern}*.json")) or sorted(folder.glob(f"*{pattern}*.pkl"))
+        if len(found) != 1:
+            raise ModelError(
+                f"{folder} holds {len(found)} files *{pattern}*: name the one of this model."
+            )
+        given = found[0]
+    file = Path(given)
     if not file.is_file():
         raise ModelError(f"There is no dictionary {file}.")
+    if file.suffix != ".json":
+        return readers.read_dictionary(file)
     try:
-        if file.suffix == ".json":
-            content = json.loads(file.read_text())
-        else:
-            content = _PlainUnpickler(io.BytesIO(file.read_bytes())).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError) as error:
+        content = json.loads(file.read_text())
+    except ValueError as error:
         raise ModelError(f"{file} cannot be read as a dictionary: {error}") from error
     if not isinstance(content, dict):
         raise ModelError(f"{file} holds a {type(content).__name__}, not a dictionary.")
     return content
-
-
-def _find(folder: Path, given: str | Path | None, pattern: str, what: str) -> dict[str, Any]:
-    if given is not None:
-        return read_dictionary(given)
-    found = sorted(folder.glob(f"*{pattern}*.json")) or sorted(folder.glob(f"*{pattern}*.pkl"))
-    if len(found) != 1:
-        raise ModelError(
-            f"{folder} holds {len(found)} files *{pattern}*: name the {what} of this model."
-        )
-    return read_dictionary(found[0])
 
 
 class Geneformer(Model):
@@ -76,8 +63,10 @@ class Geneformer(Model):
 
     Parameters
     ----------
-    bert
-        A transformers ``BertForMaskedLM``.
+    config
+        A transformers ``BertConfig``.
+    weights
+        State of a ``BertModel`` or ``BertForMaskedLM``, as tensors by name.
     token_dictionary
         Index of each gene id and special token.
     gene_medians
@@ -92,7 +81,8 @@ class Geneformer(Model):
 
     def __init__(
         self,
-        bert: Any,
+        config: Any,
+        weights: Mapping[str, Tensor],
         token_dictionary: Mapping[str, int],
         gene_medians: Mapping[str, float],
         *,
@@ -100,52 +90,22 @@ class Geneformer(Model):
         ensembl_mapping: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        config = bert.config
-        self.name = name
-        self.vocabulary = dict(token_dictionary)
-        self._rename = ensembl_mapping
-        self.width = config.hidden_size
-        if max(self.vocabulary.values()) >= config.vocab_size:
-            raise ModelError(
-                f"The token dictionary goes up to {max(self.vocabulary.values()):,}, but the model "
-                f"has {config.vocab_size:,} tokens: they are of different versions of the model."
-            )
-        genes = sum(not gene.startswith("<") for gene in self.vocabulary)
-        lost = [g for g in self.vocabulary if not g.startswith("<") and g not in gene_medians]
-        if lost:
-            raise ModelError(
-                f"{len(lost):,} of {genes:,} genes of the token dictionary have no median, such as "
-                f"{', '.join(lost[:3])}: the two dictionaries do not belong together."
-            )
-        if len(self.vocabulary) < config.vocab_size - 64:
-            raise ModelError(
-                f"The token dictionary has {len(self.vocabulary):,} entries, the model "
-                f"{config.vocab_size:,} tokens: they are of different versions of the model."
-            )
-        wrong = [g for g in self.vocabulary if g in gene_medians and not gene_medians[g] > 0]
-        if wrong:
-            raise ModelError(
-                f"{len(wrong):,} gene medians are not above 0, such as that of {wrong[0]}: the "
-                "dictionary is damaged."
-            )
-        self.median = np.ones(max(self.vocabulary.values()) + 1)
-        for gene, token in self.vocabulary.items():
-            if not gene.startswith("<"):
-                self.median[token] = gene_medians[gene]
+        self.name, self.vocabulary, self.rename = name, dict(token_dictionary), ensembl_mapping
+        self.median = _medians(self.vocabulary, gene_medians, config.vocab_size)
         self.cls_eos = "<cls>" in self.vocabulary and "<eos>" in self.vocabulary
         self.specials = (1, 1) if self.cls_eos else (0, 0)
         self.poolings = ("CLS", "mean", "max") if self.cls_eos else ("mean", "max")
-        self.context = config.max_position_embeddings
+        self.width, self.context = config.hidden_size, config.max_position_embeddings
         self.padding_id = config.pad_token_id or 0
         self.licence = "Apache-2.0"
-        source = bert.bert if hasattr(bert, "bert") else bert
-        self.words = source.embeddings.word_embeddings
-        self.positions = source.embeddings.position_embeddings
-        self.types = source.embeddings.token_type_embeddings
-        self.norm = source.embeddings.LayerNorm
+        self.options = {"context": self.context}
+        self.words = nn.Embedding(config.vocab_size, self.width)
+        self.positions = nn.Embedding(self.context, self.width)
+        self.types = nn.Embedding(config.type_vocab_size, self.width)
+        self.norm = nn.LayerNorm(self.width, eps=config.layer_norm_eps)
         self.encoder = Encoder(
             config.num_hidden_layers,
-            config.hidden_size,
+            self.width,
             config.intermediate_size,
             config.num_attention_heads,
             norm_first=False,
@@ -153,11 +113,15 @@ class Geneformer(Model):
             eps=config.layer_norm_eps,
             final_norm=False,
         )
-        for own, block in zip(self.encoder.blocks, source.encoder.layer, strict=True):
-            _copy_block(own, block)
         # The published embedding is the second to last entry of the hidden states.
         self.final_is = str(max(self.depth - 1, 0))
-        self.options = {"context": self.context}
+        load_weights(
+            self,
+            _joined(weights, self.depth),
+            _RENAMES,
+            where=name,
+            unused=("cls.", "pooler.", "embeddings.position_ids"),
+        )
 
     @classmethod
     def load(
@@ -180,56 +144,40 @@ class Geneformer(Model):
         name
             Name in stores.
         """
-        from transformers import BertConfig, BertForMaskedLM
-        from transformers.utils import logging
+        from safetensors.torch import load_file
+        from transformers import BertConfig
 
         folder = Path(path)
-        weights = [
-            f for f in (folder / "model.safetensors", folder / "pytorch_model.bin") if f.is_file()
-        ]
-        if not (folder / "config.json").is_file() or not weights:
+        files = [folder / "model.safetensors", folder / "pytorch_model.bin"]
+        there = [file for file in files if file.is_file()]
+        if not (folder / "config.json").is_file() or not there:
             raise ModelError(
                 f"{folder} holds no Geneformer model: config.json and model.safetensors are needed."
             )
         try:
             config = BertConfig.from_pretrained(folder)
-            logging.disable_progress_bar()
-            loaded: Any = BertForMaskedLM.from_pretrained(
-                folder, config=config, dtype=torch.float32, output_loading_info=True
-            )
-            bert, info = loaded
+            if there[0].suffix == ".safetensors":
+                weights = load_file(there[0])
+            else:
+                weights = torch.load(there[0], map_location="cpu", weights_only=True)
         except Exception as error:
             raise ModelError(
-                f"{weights[0]} cannot be read ({type(error).__name__}: {error}): the file is "
+                f"{there[0]} cannot be read ({type(error).__name__}: {error}): the file is "
                 "damaged or does not belong to config.json. Download it again."
             ) from error
-        finally:
-            logging.enable_progress_bar()
-        lost = [k for k in info["missing_keys"] if not k.startswith("cls.")]
-        unknown = [k for k in info["unexpected_keys"] if ".pooler." not in k]
-        if lost or unknown:
-            raise ModelError(
-                f"{weights[0]} does not hold this model: {len(lost)} keys are missing "
-                f"{sorted(lost)[:3]} and {len(unknown)} are unknown {sorted(unknown)[:3]}."
-            )
+        mapping = ensembl_mapping and _dictionary(folder, ensembl_mapping, "")
         model = cls(
-            bert,
-            _find(folder, token_dictionary, "token_dictionary", "token dictionary"),
-            _find(folder, gene_medians, "gene_median", "dictionary of gene medians"),
+            config,
+            weights,
+            _dictionary(folder, token_dictionary, "token_dictionary"),
+            _dictionary(folder, gene_medians, "gene_median"),
             name=name,
-            ensembl_mapping=None if ensembl_mapping is None else read_dictionary(ensembl_mapping),
+            ensembl_mapping=mapping or None,
         )
-        model.checkpoint_sha256 = file_sha256(weights[0])
+        model.checkpoint_sha256 = file_sha256(there[0])
         return model.eval()
 
-    @property
-    def rename(self) -> Mapping[str, str] | None:
-        """Aliases of gene ids."""
-        return self._rename
-
-    def encode(
-        self, rows: sp.csr_matrix, match: GeneMatch, raw: sp.csr_matrix, obs: pd.DataFrame
-    ) -> Cells:
+    def encode(self, rows: sp.csr_matrix, match: GeneMatch, obs: pd.DataFrame) -> Cells:
         """Order the expressed genes of each cell by count over median, highest first."""
         token = match.ids[rows.indices]
         score = rows.data.astype(np.float64) / self.median[token]
@@ -253,20 +201,35 @@ class Geneformer(Model):
         return self.norm(x.add_(self.types.weight[0]))
 
 
-def _copy_block(own: Any, block: nn.Module) -> None:
-    """Copy one BERT layer; query, key and value become one matrix."""
-    attention: Any = block.attention  # type: ignore[assignment]
-    parts = (attention.self.query, attention.self.key, attention.self.value)
-    pairs: list[tuple[Any, Any]] = [
-        (own.out, attention.output.dense),
-        (own.norm1, attention.output.LayerNorm),
-        (own.up, block.intermediate.dense),  # type: ignore[union-attr]
-        (own.down, block.output.dense),  # type: ignore[union-attr]
-        (own.norm2, block.output.LayerNorm),  # type: ignore[union-attr]
-    ]
-    with torch.no_grad():
-        own.qkv.weight.copy_(torch.cat([part.weight for part in parts]))
-        own.qkv.bias.copy_(torch.cat([part.bias for part in parts]))
-        for mine, theirs in pairs:
-            mine.weight.copy_(theirs.weight)
-            mine.bias.copy_(theirs.bias)
+def _medians(
+    vocabulary: Mapping[str, int], medians: Mapping[str, float], n_tokens: int
+) -> np.ndarray:
+    """Median of each token, 1 for special ones, after checking that the files belong together."""
+    highest = max(vocabulary.values())
+    if highest >= n_tokens or len(vocabulary) < n_tokens - 64:
+        raise ModelError(
+            f"The token dictionary has {len(vocabulary):,} entries up to {highest:,}, the model "
+            f"{n_tokens:,} tokens: they are of different versions of the model."
+        )
+    genes = [gene for gene in vocabulary if not gene.startswith("<")]
+    lost = [gene for gene in genes if not medians.get(gene, 0) > 0]
+    if lost:
+        raise ModelError(
+            f"{len(lost):,} of {len(genes):,} genes of the token dictionary have no median above "
+            f"0, such as {', '.join(lost[:3])}: the two dictionaries do not belong together."
+        )
+    out = np.ones(highest + 1)
+    out[[vocabulary[gene] for gene in genes]] = [medians[gene] for gene in genes]
+    return out
+
+
+def _joined(weights: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
+    """Make one matrix of query, key and value in each block."""
+    out = {key.removeprefix("bert."): tensor for key, tensor in weights.items()}
+    for block in range(depth):
+        stem = f"encoder.layer.{block}"
+        for kind in ("weight", "bias"):
+            parts = [f"{stem}.attention.self.{part}.{kind}" for part in ("query", "key", "value")]
+            if all(part in out for part in parts):
+                out[f"{stem}.qkv.{kind}"] = torch.cat([out.pop(part) for part in parts])
+    return out

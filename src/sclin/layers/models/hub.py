@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,8 @@ __all__ = ["fetch_model", "licence_line"]
 
 def licence_line(name: str, entry: Any) -> str:
     """One line that says under which licence the weights of a model are."""
-    licence = entry.get("licence") or entry.get("license") or "unknown: see the model's page"
-    line = f"{name}: weights under {licence}."
-    if "non-commercial" in licence.lower() or entry.get("commercial") is False:
-        line += " NON-COMMERCIAL: research use only."
-    return line
+    warning = "" if entry["commercial"] else " NON-COMMERCIAL: research use only."
+    return f"{name}: weights under {entry['licence'].rstrip('.')}.{warning}"
 
 
 def fetch_model(name: str) -> tuple[Path, dict[str, Any]]:
@@ -53,14 +49,9 @@ def fetch_model(name: str) -> tuple[Path, dict[str, Any]]:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     found: dict[str, Path] = {}
-    cache = os.environ.get("HF_HUB_CACHE")
     try:
         for file in entry["files"]:
-            found[file] = Path(
-                hf_hub_download(
-                    entry["repo"], file, revision=entry.get("revision"), cache_dir=cache
-                )
-            )
+            found[file] = Path(hf_hub_download(entry["repo"], file, revision=entry.get("revision")))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
             f"{name} could not be fetched from the hub repository {entry['repo']} ({error}). "

@@ -106,9 +106,7 @@ class HuggingFaceEncoder(Model):
         """Number of blocks."""
         return len(self._blocks)
 
-    def encode(
-        self, rows: sp.csr_matrix, match: GeneMatch, raw: sp.csr_matrix, obs: pd.DataFrame
-    ) -> Cells:
+    def encode(self, rows: sp.csr_matrix, match: GeneMatch, obs: pd.DataFrame) -> Cells:
         """Call the tokenizer cell by cell."""
         parts = []
         for start, stop in zip(rows.indptr[:-1], rows.indptr[1:], strict=True):
@@ -125,10 +123,8 @@ class HuggingFaceEncoder(Model):
         """Run a padded batch; the hooks keep each block's output until it is pooled."""
         device = next(self.parameters()).device
         packing = Packing.of(cells.lengths.tolist(), device, padded=True)
-        longest = max(packing.lengths)
-        there = torch.arange(longest) < torch.from_numpy(cells.lengths)[:, None]
-        ids = torch.full(there.shape, self.padding_id)
-        ids[there] = torch.from_numpy(cells.ids)
+        ids = torch.from_numpy(cells.padded(cells.ids, self.padding_id)).to(device)
+        there = torch.arange(ids.shape[1]) < torch.from_numpy(cells.lengths)[:, None]
         kept: list[Tensor] = []
 
         def first(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -140,7 +136,7 @@ class HuggingFaceEncoder(Model):
         hooks = [self._blocks[0].register_forward_pre_hook(first, with_kwargs=True)]
         hooks += [block.register_forward_hook(after) for block in self._blocks]
         try:
-            self.module(input_ids=ids.to(device), attention_mask=there.long().to(device))
+            self.module(input_ids=ids, attention_mask=there.long().to(device))
         finally:
             for hook in hooks:
                 hook.remove()

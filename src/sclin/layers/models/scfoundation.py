@@ -19,32 +19,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sclin import datasets
 from sclin.errors import InputError, ModelError, nearest
 from sclin.layers.encoder import Encoder, Packing
-from sclin.layers.models.base import Model, file_sha256, load_named
+from sclin.layers.models.base import Model, file_sha256, load_weights
 from sclin.layers.tokens import Cells, GeneMatch, read_rows, row_sums, with_specials
 
-__all__ = ["ScFoundation", "read_vocabulary"]
+__all__ = ["ScFoundation"]
 
 _KEYS = ("cell", "rde", "gene")
-_VALUES = ("counts", "log", "log_with_total", "log_reference", "bulk_counts", "bulk_log")
-_LINEAR = {
+_VALUES = ("counts", "log", "log_with_total", "bulk_counts", "bulk_log")
+_RENAMES = {
+    "encoder.transformer_encoder.": "encoder.blocks.",
+    "self_attn.in_proj_": "qkv.",
     "self_attn.out_proj": "out",
     "linear1": "up",
     "linear2": "down",
-    "norm1": "norm1",
-    "norm2": "norm2",
+    "encoder.norm.": "encoder.final_norm.",
 }
+#: The decoder's parts.
+_UNUSED = ("decoder", "norm.", "to_final.")
 
 
-def read_vocabulary(path: str | Path) -> dict[str, int]:
-    """Read the gene table: a header, then one symbol and its index a line.
-
-    Raises
-    ------
-    ModelError
-        When the file is missing or is not such a table.
-    """
+def _vocabulary(path: str | Path | None) -> dict[str, int]:
+    """Read the gene table: a header, then one symbol and its index a line."""
+    if path is None:
+        return {gene: i for i, gene in enumerate(datasets.resource("scfoundation_vocabulary"))}
     file = Path(path)
     if not file.is_file():
         raise ModelError(f"There is no vocabulary {file}; it is OS_scRNA_gene_index.19264.tsv.")
@@ -57,6 +57,29 @@ def read_vocabulary(path: str | Path) -> dict[str, int]:
             f"needed ({error})."
         ) from error
     return dict(zip(genes, index.tolist(), strict=True))
+
+
+def _read(file: Path, key: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Flat configuration and weights of one set in the checkpoint."""
+    try:
+        # Only tensors and plain containers: nothing in the file can run.
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        raise ModelError(
+            f"{file} cannot be read as weights only ({type(error).__name__}: {error}). The "
+            "file is damaged, or holds objects beside tensors, which are not loaded."
+        ) from error
+    if not isinstance(content, dict) or key not in content:
+        found = sorted(map(str, content)) if isinstance(content, dict) else type(content)
+        raise ModelError(
+            f"{file} has no set of weights {key!r}; it has {found}.{nearest(key, _KEYS)}"
+        )
+    try:
+        said, weights = content[key]["config"], content[key]["state_dict"]
+        config = {**said["model_config"][said["model"]], **said["dataset_config"]["rnaseq"]}
+    except KeyError as error:
+        raise ModelError(f"{file}: the configuration lacks {error}.") from error
+    return config, {name.removeprefix("model."): tensor for name, tensor in weights.items()}
 
 
 class _ValueEmbedding(nn.Module):
@@ -101,8 +124,7 @@ class ScFoundation(Model):
     values
         ``counts``; ``log`` (log1p of counts per 10,000, S from the sum of log values, as the
         official option T); ``log_with_total`` (the same with raw totals in `total`, option A);
-        ``log_reference`` (S as the reference code of the layer paper has it); ``bulk_counts``,
-        ``bulk_log``.
+        ``bulk_counts``, ``bulk_log``.
     total
         Column of ``obs`` with the raw total over the vocabulary, for ``log_with_total``.
     """
@@ -176,10 +198,7 @@ class ScFoundation(Model):
         *,
         vocabulary: str | Path | None = None,
         key: str = "cell",
-        name: str = "scfoundation",
-        depth_token: str = "t4",
-        values: str = "counts",
-        total: str | None = None,
+        **options: Any,
     ) -> ScFoundation:
         """Load ``models.ckpt`` as it is published.
 
@@ -191,7 +210,7 @@ class ScFoundation(Model):
             ``OS_scRNA_gene_index.19264.tsv``; that of the catalogue when ``None``.
         key
             Which of the three sets of weights: ``cell``, ``rde`` or ``gene``.
-        name, depth_token, values, total
+        options
             See the class.
 
         Raises
@@ -205,46 +224,12 @@ class ScFoundation(Model):
                 f"There is no checkpoint {file}. scFoundation's models.ckpt is published by its "
                 "authors; download it and give its path as checkpoint=."
             )
-        if vocabulary is None:
-            from sclin import datasets
-
-            vocabulary = datasets.resource("scfoundation_vocabulary")
-        genes = (
-            read_vocabulary(vocabulary) if isinstance(vocabulary, str | Path) else dict(vocabulary)  # type: ignore[arg-type]
-        )
+        config, weights = _read(file, key)
         try:
-            # Only tensors and plain containers: nothing in the file can run.
-            content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        except Exception as error:
-            raise ModelError(
-                f"{file} cannot be read as weights only ({type(error).__name__}: {error}). The "
-                "file is damaged, or holds objects beside tensors, which are not loaded."
-            ) from error
-        if not isinstance(content, dict) or key not in content:
-            found = sorted(map(str, content)) if isinstance(content, dict) else type(content)
-            raise ModelError(
-                f"{file} has no set of weights {key!r}; it has {found}.{nearest(key, _KEYS)}"
-            )
-        try:
-            said = content[key]["config"]
-            kind = said["model"]
-            config = {**said["model_config"][kind], **said["dataset_config"]["rnaseq"]}
-            weights = {
-                name.removeprefix("model."): tensor
-                for name, tensor in content[key]["state_dict"].items()
-            }
-            model = cls(
-                config, genes, name=name, depth_token=depth_token, values=values, total=total
-            )
+            model = cls(config, _vocabulary(vocabulary), **options)
         except KeyError as error:
             raise ModelError(f"{file}: the configuration lacks {error}.") from error
-        load_named(
-            model,
-            weights,
-            _names(model),
-            where=str(file),
-            unused=("decoder", "norm.", "to_final."),
-        )
+        load_weights(model, weights, _RENAMES, where=str(file), unused=_UNUSED)
         model.options = {**model.options, "key": key}
         model.checkpoint_sha256 = file_sha256(file)
         return model.eval()
@@ -293,9 +278,7 @@ class ScFoundation(Model):
         )
         self._target = float(np.median(totals[totals > 0]))
 
-    def encode(
-        self, rows: sp.csr_matrix, match: GeneMatch, raw: sp.csr_matrix, obs: pd.DataFrame
-    ) -> Cells:
+    def encode(self, rows: sp.csr_matrix, match: GeneMatch, obs: pd.DataFrame) -> Cells:
         """Expressed genes in the order of the vocabulary, then T, then S."""
         n = np.diff(rows.indptr).astype(np.int64)
         data = rows.data.astype(np.float64)
@@ -310,9 +293,6 @@ class ScFoundation(Model):
             values = data
         if self.values == "log_with_total":
             total = self._totals(obs)
-        elif self.values == "log_reference":
-            # The reference adds up the log values of all genes, and one.
-            total = row_sums(raw) + 1
         elif self.values in ("bulk_counts", "bulk_log"):
             total = np.bincount(cell, weights=values, minlength=len(n)).astype(np.float64)
         s, t = self._depth(np.where(n > 0, total, 1.0))
@@ -366,22 +346,3 @@ class ScFoundation(Model):
     def official(self, x: Tensor, packing: Packing) -> Tensor:
         """S, T, max and mean over genes, side by side."""
         return torch.cat([self.pool(x, packing, p) for p in ("S", "T", "max", "mean")], dim=1)
-
-
-def _names(model: ScFoundation) -> dict[str, str]:
-    """Parameter of the module -> key of the checkpoint."""
-    names = {}
-    for own, _ in model.named_parameters():
-        if not own.startswith("encoder."):
-            names[own] = own
-        elif own.startswith("encoder.final_norm."):
-            names[own] = own.replace("final_norm", "norm")
-        else:
-            _, _, block, part, kind = own.split(".")
-            stem = f"encoder.transformer_encoder.{block}"
-            if part == "qkv":
-                names[own] = f"{stem}.self_attn.in_proj_{kind}"
-            else:
-                theirs = next(key for key, value in _LINEAR.items() if value == part)
-                names[own] = f"{stem}.{theirs}.{kind}"
-    return names

@@ -17,19 +17,25 @@ from torch import Tensor, nn
 
 from sclin.errors import InputError, ModelError
 from sclin.layers.encoder import Encoder, Packing, activation
-from sclin.layers.models.base import Model, file_sha256, load_named
+from sclin.layers.models.base import Model, file_sha256, load_weights
 from sclin.layers.tokens import Cells, GeneMatch, cell_seed, subset_rows, with_specials
 
 __all__ = ["TahoeX1", "bin_counts"]
 
 _UNUSED = ("flag_encoder.", "expression_decoder.", "mvc_decoder.")
-_LINEAR = {
-    "qkv": "self_attn.Wqkv",
-    "out": "self_attn.out_proj",
-    "up": "up_proj",
-    "down": "down_proj",
-    "norm1": "norm1",
-    "norm2": "norm2",
+_RENAMES = {
+    "transformer_encoder.layers.": "encoder.blocks.",
+    "transformer_encoder.norm": "encoder.final_norm",
+    "self_attn.Wqkv": "qkv",
+    "self_attn.out_proj": "out",
+    "up_proj": "up",
+    "down_proj": "down",
+    "gene_encoder.embedding": "gene_embedding",
+    "gene_encoder.enc_norm": "gene_norm",
+    "expression_encoder.linear1": "value1",
+    "expression_encoder.linear2": "value2",
+    "expression_encoder.norm": "value_norm",
+    "chem_encoder": "chemistry",
 }
 #: Context of the official prediction script, whatever the size.
 _CONTEXT = 2048
@@ -79,6 +85,32 @@ class _Drug(nn.Module):
         return self.norm(self.proj(self.act(self.fc(self.embedding(drug)))))
 
 
+def _check(
+    config: Mapping[str, Any],
+    vocabulary: Mapping[str, int],
+    chemistry: tuple[int, int, int] | None,
+    *,
+    drug: int | None,
+    max_length: int,
+) -> None:
+    """Refuse what cannot be run."""
+    for key, wanted in (("norm_scheme", "pre"), ("use_glu", False), ("cell_emb_style", "cls")):
+        if config.get(key, wanted) != wanted:
+            raise ModelError(f"{key}={config[key]!r} cannot be run; {wanted!r} is needed.")
+    style = config.get("expression_encoder", {}).get("input_emb_style", "continuous")
+    if style != "continuous":
+        raise ModelError(f"Expression is {style}; only continuous values can be run.")
+    if drug is not None and (chemistry is None or "<drug>" not in vocabulary):
+        raise ModelError(
+            "These weights have no drug encoder (chem_encoder), or the vocabulary no <drug> token: "
+            "leave drug= out."
+        )
+    if drug is not None and chemistry is not None and not 0 <= drug < chemistry[0]:
+        raise InputError(f"drug={drug} is not one of the {chemistry[0]:,} drugs of the model.")
+    if max_length < 3:
+        raise InputError(f"max_length={max_length} leaves no room for genes; 3 is the least.")
+
+
 class TahoeX1(Model):
     """Tahoe-x1 of any size.
 
@@ -88,6 +120,8 @@ class TahoeX1(Model):
         Contents of ``model_config.yml`` and ``collator_config.yml``.
     vocabulary
         Index of each Ensembl gene id and special token.
+    chemistry
+        Sizes of the drug encoder, when the weights have one.
     name
         Name in stores.
     max_length
@@ -97,8 +131,6 @@ class TahoeX1(Model):
         gene keeps its raw count and is left out of the bins.
     drug
         Index of a drug in the chemistry table; adds the drug token (models that have one).
-    chemistry
-        Sizes of the drug encoder, when the weights have one.
     sample_seed
         Seed of the subsets.
     """
@@ -108,29 +140,17 @@ class TahoeX1(Model):
         config: Mapping[str, Any],
         collator: Mapping[str, Any],
         vocabulary: Mapping[str, int],
+        chemistry: tuple[int, int, int] | None = None,
         *,
         name: str = "tahoe-x1",
         max_length: int = _CONTEXT,
         official_3b: bool = False,
         drug: int | None = None,
-        chemistry: tuple[int, int, int] | None = None,
         sample_seed: int = 0,
     ) -> None:
         super().__init__()
-        for key, wanted in (("norm_scheme", "pre"), ("use_glu", False), ("cell_emb_style", "cls")):
-            if config.get(key, wanted) != wanted:
-                raise ModelError(f"{key}={config[key]!r} cannot be run; {wanted!r} is needed.")
         expression = config.get("expression_encoder", {})
-        if expression.get("input_emb_style", "continuous") != "continuous":
-            raise ModelError("Only models with continuous expression values can be run.")
-        if drug is not None and chemistry is None:
-            raise ModelError("These weights have no drug encoder (chem_encoder): leave drug= out.")
-        if drug is not None and "<drug>" not in vocabulary:
-            raise ModelError("The vocabulary has no <drug> token: leave drug= out.")
-        if drug is not None and chemistry is not None and not 0 <= drug < chemistry[0]:
-            raise InputError(f"drug={drug} is not one of the {chemistry[0]:,} drugs of the model.")
-        if max_length < 3:
-            raise InputError(f"max_length={max_length} leaves no room for genes; 3 is the least.")
+        _check(config, vocabulary, chemistry, drug=drug, max_length=max_length)
         self.name, self.vocabulary = name, dict(vocabulary)
         self.width = int(config["d_model"])
         self.pad_value = float(collator.get("pad_value", -2))
@@ -175,16 +195,7 @@ class TahoeX1(Model):
         )
 
     @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        name: str = "tahoe-x1",
-        max_length: int = _CONTEXT,
-        official_3b: bool = False,
-        drug: int | None = None,
-        sample_seed: int = 0,
-    ) -> TahoeX1:
+    def load(cls, path: str | Path, **options: Any) -> TahoeX1:
         """Load a folder of the official hub, such as ``70m-model``.
 
         Parameters
@@ -192,7 +203,7 @@ class TahoeX1(Model):
         path
             Folder with ``model.safetensors``, ``vocab.json``, ``model_config.yml`` and
             ``collator_config.yml``.
-        name, max_length, official_3b, drug, sample_seed
+        options
             See the class.
 
         Raises
@@ -222,31 +233,19 @@ class TahoeX1(Model):
                 "Download it again."
             ) from error
         chemistry = None
-        if "chem_encoder.embedding.weight" in weights and drug is not None:
+        if "chem_encoder.embedding.weight" in weights and options.get("drug") is not None:
             n_drugs, n_bits = weights["chem_encoder.embedding.weight"].shape
             chemistry = (n_drugs, n_bits, weights["chem_encoder.fc.weight"].shape[0])
         try:
-            model = cls(
-                config,
-                collator,
-                vocabulary,
-                name=name,
-                max_length=max_length,
-                official_3b=official_3b,
-                drug=drug,
-                chemistry=chemistry,
-                sample_seed=sample_seed,
-            )
+            model = cls(config, collator, vocabulary, chemistry, **options)
         except KeyError as error:
             raise ModelError(f"{folder}: vocabulary or configuration lack {error}.") from error
         unused = _UNUSED if chemistry else (*_UNUSED, "chem_encoder.")
-        load_named(model, weights, _names(model), where=str(folder / files[3]), unused=unused)
+        load_weights(model, weights, _RENAMES, where=str(folder / files[3]), unused=unused)
         model.checkpoint_sha256 = file_sha256(folder / files[3])
         return model.eval()
 
-    def encode(
-        self, rows: sp.csr_matrix, match: GeneMatch, raw: sp.csr_matrix, obs: pd.DataFrame
-    ) -> Cells:
+    def encode(self, rows: sp.csr_matrix, match: GeneMatch, obs: pd.DataFrame) -> Cells:
         """CLS, then the expressed genes in the order of the columns, counts in rank bins."""
         n = np.diff(rows.indptr).astype(np.int64)
         values = rows.data.astype(np.float32)
@@ -293,27 +292,3 @@ class TahoeX1(Model):
     def official(self, x: Tensor, packing: Packing) -> Tensor:
         """CLS, scaled to length 1."""
         return nn.functional.normalize(self.pool(x, packing, "CLS"), dim=1)
-
-
-def _names(model: TahoeX1) -> dict[str, str]:
-    """Parameter of the module -> key of the checkpoint."""
-    front = {
-        "gene_embedding": "gene_encoder.embedding",
-        "gene_norm": "gene_encoder.enc_norm",
-        "value1": "expression_encoder.linear1",
-        "value2": "expression_encoder.linear2",
-        "value_norm": "expression_encoder.norm",
-    }
-    names = {}
-    for own, _ in model.named_parameters():
-        head, _, kind = own.rpartition(".")
-        if head in front:
-            names[own] = f"{front[head]}.{kind}"
-        elif head.startswith("chemistry"):
-            names[own] = own.replace("chemistry", "chem_encoder")
-        elif head == "encoder.final_norm":
-            names[own] = f"transformer_encoder.norm.{kind}"
-        else:
-            _, _, block, part = head.split(".")
-            names[own] = f"transformer_encoder.layers.{block}.{_LINEAR[part]}.{kind}"
-    return names
