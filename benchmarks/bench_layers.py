@@ -22,7 +22,7 @@ import scipy.sparse as sp
 import torch
 from torch import nn
 
-from sclin.layers.engine import _range, batches
+from sclin.layers.engine import batches, pool_cells
 from sclin.layers.models.scfoundation import ScFoundation
 from sclin.layers.tokens import Cells
 
@@ -33,13 +33,6 @@ SHAPES = {
 }
 PRECISION = {"cpu": ("float32", torch.float32), "cuda": ("bfloat16", torch.bfloat16)}
 OUT = Path(__file__).parent / "results" / "layers.csv"
-
-
-class Bar:
-    """Stands in for the progress bar."""
-
-    def update(self, n: int) -> None:
-        pass
 
 
 def sync(device: str) -> None:
@@ -152,16 +145,12 @@ def main() -> None:
     counts = simulated(shape, 19264)
     from sclin.layers.tokens import GeneMatch
 
-    match = GeneMatch(np.arange(19264), np.arange(19264), "var_names", 0)
-    names = list(map(str, range(shape["cells"])))
+    match = GeneMatch(np.arange(19264), np.arange(19264), 0)
 
     def ours() -> np.ndarray:
-        tokens: Cells = model.encode(match.restrict(counts), match, counts, None)
-        groups = list(batches(tokens.lengths, batch_tokens=args.batch_tokens))
-        stored = [*map(str, range(depth + 1)), "final"]
-        widths = {"S": width, "mean": width}
-        options = {"groups": groups, "padded": False, "cell_names": names, "bar": Bar()}
-        return _range(model, tokens, stored, widths, **options)["S"]
+        tokens: Cells = model.encode(match.restrict(counts), match, None)
+        groups = batches(tokens.lengths, tokens=args.batch_tokens)
+        return pool_cells(model, tokens, groups, layers=model.layers, poolings=["S", "mean"])["S"]
 
     n = np.diff(counts.indptr) + 2.0
     work = depth * float((24 * n * width**2 + 4 * n**2 * width).sum())

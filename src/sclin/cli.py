@@ -282,8 +282,8 @@ def show_store(store: str) -> None:
         click.echo(f"{key:18s} {value}")
     click.echo(f"{'unfinished ranges':18s} {len(opened.unfinished)}")
     if not opened.unfinished:
-        click.echo(f"{'empty cells':18s} {int(opened.empty.sum())}")
-        click.echo(f"{'cells cut':18s} {int((opened.cut > 0).sum())}")
+        click.echo(f"{'empty cells':18s} {int((opened.obs['n_tokens'] == 0).sum())}")
+        click.echo(f"{'cells cut':18s} {int((opened.obs['n_cut'] > 0).sum())}")
 
 
 @layers.command("verify")
@@ -291,14 +291,15 @@ def show_store(store: str) -> None:
 @click.option("--repair", is_flag=True, help="Mark damaged ranges, so that extract redoes them.")
 def verify_store(store: str, repair: bool) -> None:
     """Compare the numbers in a STORE with the checksums taken when they were written."""
-    from sclin.layers import LayerStore, verify
+    from sclin.layers import LayerStore
 
-    table = verify(store)
+    opened = LayerStore.open(store)
+    table = opened.verify()
     counts = table["state"].value_counts()
     click.echo(", ".join(f"{counts[state]} {state}" for state in counts.index))
     damaged = table.loc[table["state"] == "damaged", "range"].tolist()
     if repair and damaged:
-        LayerStore.open(store).forget(damaged)
+        opened.forget(damaged)
         click.echo(f"{len(damaged)} ranges marked; run the same extraction again.")
     elif (table["state"] != "ok").any():
         raise click.ClickException(
