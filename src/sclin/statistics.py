@@ -23,9 +23,11 @@ __all__ = [
     "SCORES",
     "Comparison",
     "Interval",
+    "NestedChoice",
     "bootstrap",
     "calibration_curve",
     "find_scorer",
+    "nested_choice",
     "paired_test",
     "per_class_f1",
     "permuted",
@@ -520,3 +522,97 @@ def paired_test(
     p_value = _p_value(signs @ gaps, float(gaps.sum()), exact)
     interval = bootstrap(np.mean, gaps, level=level, seed=seed)
     return Comparison(float(gaps.mean()), interval.low, interval.high, p_value, gaps.size)
+
+
+class NestedChoice(NamedTuple):
+    """What an honest choice among candidates is worth.
+
+    Attributes
+    ----------
+    value
+        Mean score, on units held out, of the candidate chosen on the others.
+    naive
+        Score of the best candidate on the units that chose it; ``naive - value`` is its optimism.
+    best
+        That candidate.
+    picks
+        Share of the choices that fell on each candidate.
+    held_out
+        One row a fold, named for the units held out: ``choice`` and its ``score`` on them.
+    """
+
+    value: float
+    naive: float
+    best: str
+    picks: pd.Series
+    held_out: pd.DataFrame
+
+
+def nested_choice(
+    scores: pd.DataFrame,
+    *,
+    score: Callable[[NDArray[np.intp]], ArrayLike] | None = None,
+    n_splits: int | None = None,
+    n_repeats: int = 1,
+    seed: int = 0,
+) -> NestedChoice:
+    """Choose a candidate on some units and judge it on the others.
+
+    Parameters
+    ----------
+    scores
+        Score of each unit (index) by each candidate (columns), higher is better.
+    score
+        From positions of units to one number per candidate; the mean of their rows by default.
+        A correlation over pairs of units, say, goes here.
+    n_splits
+        Folds; by default one unit is held out at a time. A score that needs several units at
+        once needs fewer: two choose on one half and judge on the other.
+    n_repeats, seed
+        Random divisions into folds, and their seed.
+
+    Raises
+    ------
+    InputError
+        When there are too few units, or a fold cannot be scored.
+
+    References
+    ----------
+    Varma and Simon, BMC Bioinformatics 7, 91 (2006).
+
+    Examples
+    --------
+    >>> found = nested_choice(pd.DataFrame({"deep": [0.9, 0.8], "early": [0.1, 0.2]}))
+    >>> round(found.value, 2), found.best
+    (0.85, 'deep')
+    """
+    names, n = list(scores.columns), len(scores)
+    folds = n_splits or n
+    if not 2 <= folds <= n:
+        raise InputError(f"{n} units cannot be cut into {folds} folds; 2 to {n} are possible.")
+    values = scores.to_numpy(dtype=float)
+
+    def judged(units: NDArray[np.intp]) -> NDArray[np.float64]:
+        found = np.asarray(score(units) if score else values[units].mean(axis=0), dtype=float)
+        if found.shape != (len(names),) or not np.isfinite(found).all():
+            raise InputError(
+                f"The score of {units.size} units is {found}; it must be one finite number for "
+                f"each of {len(names)} candidates. Keep more units in each fold."
+            )
+        return found
+
+    everything = judged(np.arange(n))
+    rng = np.random.default_rng(seed)
+    rows, units = [], []
+    for _ in range(n_repeats):
+        parts = np.array_split(rng.permutation(n), folds)
+        for i, part in enumerate(parts):
+            pick = int(judged(np.concatenate(parts[:i] + parts[i + 1 :])).argmax())
+            rows.append((names[pick], judged(np.sort(part))[pick]))
+            units.append(", ".join(map(str, scores.index[np.sort(part)])))
+    held_out = pd.DataFrame(rows, index=units, columns=["choice", "score"])
+    picks = held_out["choice"].value_counts(normalize=True).reindex(names, fill_value=0.0)
+    best = names[int(everything.argmax())]
+    return NestedChoice(
+        float(held_out["score"].mean()), float(everything.max()), best, picks, held_out
+    )
