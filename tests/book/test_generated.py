@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 from pathlib import Path
 
+import api
 import catalogue
 import chapter_page
 import chapters
@@ -15,6 +17,7 @@ import sclin_book
 import tables
 from rows import row, save
 
+import sclin
 from sclin import datasets
 
 ROOT = Path(__file__).parents[2]
@@ -160,6 +163,11 @@ def test_pages_name_every_dataset_and_model() -> None:
     assert all(f"`{name}`" in text for name in [*found, *found.resources])
     assert "recorded on first fetch" in text and "## Tier packaged" in text
     assert all(f"`{name}`" in catalogue.models(ROOT) for name in found.models)
+
+
+def test_every_module_of_the_package_has_a_page() -> None:
+    told = {name.partition(".")[0] for names in api.MODULES.values() for name in names}
+    assert told == {module.name for module in pkgutil.iter_modules(sclin.__path__)} - {"cli"}
 
 
 def test_blocks_of_pages_name_passages_that_exist() -> None:
