@@ -56,8 +56,8 @@ TASKS = {
     ),
 }
 FAMILIES = {
-    "rank": Family("rank scores", PALETTE["blue"], ("rank_pca", "rank")),
-    "usual": Family("log counts, PCA", PALETTE["orange"], ("hvg_pca", "lognorm", "counts")),
+    "rank": Family("rank scores", PALETTE["blue"], ("rank", "rank_pca")),
+    "usual": Family("log counts, PCA", PALETTE["orange"], ("lognorm", "hvg_pca", "counts")),
     "model": Family("model layers (final)", PALETTE["green"], ("layer:*/final",)),
     "control": Family("control", PALETTE["grey"], ("library_size", "random")),
 }

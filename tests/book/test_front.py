@@ -13,17 +13,17 @@ from rows import row, save, versus
 from sclin.errors import InputError
 
 ROWS = [
-    row("rank_pca", 0.2, variant="shuffled_labels"),
-    row("rank_pca", 0.7, ci_low=0.6, ci_high=0.8),
-    row("rank_pca", 0.99, head="knn"),
-    row("rank", 0.95),
-    row("hvg_pca", 0.65, ci_low=0.5, ci_high=0.7),
-    row("hvg_pca", 0.9, protocol="as_published", split="folds"),
+    row("rank", 0.2, variant="shuffled_labels"),
+    row("rank", 0.7, ci_low=0.6, ci_high=0.8),
+    row("rank", 0.99, head="knn"),
+    row("rank_pca", 0.95),
+    row("lognorm", 0.65, ci_low=0.5, ci_high=0.7),
+    row("lognorm", 0.9, protocol="as_published", split="folds"),
     row("layer:tiny/1", 0.8),
     row("layer:tiny/final", 0.5),
     row("layer:tiny-random/final", 0.6),
     row("random", 0.1),
-    row("rank_pca", 0.9, dataset="sim_atlas"),
+    row("rank", 0.9, dataset="sim_atlas"),
 ]
 TIMES = {
     "task": "trajectory",
@@ -57,7 +57,7 @@ def test_a_number_is_one_row_by_its_keys_whatever_its_height(root: Path) -> None
 
 def test_two_rows_for_one_number_are_refused(root: Path) -> None:
     with pytest.raises(InputError, match="tell"):
-        front.headline(_with(root, [row("rank_pca", 0.71, seed=1)]))
+        front.headline(_with(root, [row("rank", 0.71, seed=1)]))
 
 
 def test_nothing_without_results(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_figure_is_written_once_for_the_same_rows(root: Path) -> None:
     first = path.stat().st_mtime_ns
     front.draw(root)
     assert path.stat().st_mtime_ns == first
-    save(root, [row("rank_pca", 0.1)])
+    save(root, [row("rank", 0.1)])
     front.draw(root)
     assert path.stat().st_mtime_ns != first
     keys = pd.read_csv(root / "book" / "_generated" / "front.csv")
@@ -90,7 +90,7 @@ def test_figure_is_written_once_for_the_same_rows(root: Path) -> None:
 def test_findings_name_chapter_row_and_simulation(root: Path) -> None:
     first, second = front.findings(root).split("\n")[3:5]
     assert "[Cell type](chapters/05_cell_types)" in first and "simulated" not in first
-    assert "**0.70** [0.60, 0.80]<br>`rank_pca`<br>`logistic`" in first
+    assert "**0.70** [0.60, 0.80]<br>`rank`<br>`logistic`" in first
     assert "simulated, `sim_trajectory`" in second
     page = front.front_figure(root)
     assert "rank scores 0.70" in page and "Simulated cells: trajectory" in page
@@ -100,12 +100,12 @@ def test_findings_name_chapter_row_and_simulation(root: Path) -> None:
     ("pair", "words"),
     [
         ([], "Without a paired comparison: cell type (0.70 against 0.65)"),
-        (versus("rank_pca", "hvg_pca", 0.05, -0.01, 0.1, 0.3), "No difference is shown"),
-        (versus("rank_pca", "hvg_pca", 0.05, 0.01, 0.1, 0.06), "No difference is shown"),
-        (versus("rank_pca", "hvg_pca", 0.05, 0.01, 0.1, 0.01), "Ahead"),
-        (versus("rank_pca", "hvg_pca", -0.05, -0.1, -0.01, 0.01), "Behind"),
-        (versus("hvg_pca", "rank_pca", 0.05, 0.01, 0.1, 0.01), "Behind"),
-        (versus("rank_pca", "hvg_pca", 0.05, 0.01, 0.1, 0.13, n=4), "Too few donors"),
+        (versus("rank", "lognorm", 0.05, -0.01, 0.1, 0.3), "No difference is shown"),
+        (versus("rank", "lognorm", 0.05, 0.01, 0.1, 0.06), "No difference is shown"),
+        (versus("rank", "lognorm", 0.05, 0.01, 0.1, 0.01), "Ahead"),
+        (versus("rank", "lognorm", -0.05, -0.1, -0.01, 0.01), "Behind"),
+        (versus("lognorm", "rank", 0.05, 0.01, 0.1, 0.01), "Behind"),
+        (versus("rank", "lognorm", 0.05, 0.01, 0.1, 0.13, n=4), "Too few donors"),
     ],
 )
 def test_a_lead_is_called_from_paired_rows_alone(root: Path, pair, words: str) -> None:
