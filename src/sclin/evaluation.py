@@ -6,7 +6,6 @@ Both return `Results`: a table, what it rests on, paired comparisons and a verdi
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +16,6 @@ import pandas as pd
 from anndata import AnnData
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from scipy import sparse
 from sklearn.base import clone
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold
 from tqdm import tqdm
@@ -27,7 +25,7 @@ from sclin.datasets import name_of
 from sclin.errors import InputError, nearest
 from sclin.heads import head
 from sclin.projection import CentroidProjection
-from sclin.representations import CONTROLS, labels, representation
+from sclin.representations import CONTROLS, embed, labels, representation
 from sclin.statistics import (
     SCORES,
     Comparison,
@@ -73,12 +71,15 @@ class Results:
     left_out
         Pairs of representation and head that make no sense and cells whose class no training
         part held, with the reason.
+    variant
+        What the plain rows of the table say in their column ``variant``.
     """
 
     table: pd.DataFrame
     predictions: pd.DataFrame
     probabilities: Mapping[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
     left_out: pd.DataFrame = field(default_factory=partial(pd.DataFrame, columns=list(_LEFT_OUT)))
+    variant: str = ""
 
     def of(self, representation: str, head: str = "", variant: str = "") -> pd.DataFrame:
         """Predictions of one representation and head.
@@ -100,14 +101,7 @@ class Results:
         return rows
 
     def compare(
-        self,
-        a: str,
-        b: str,
-        *,
-        head: str = "",
-        versus: str = "",
-        metric: str = "",
-        seed: int = 0,
+        self, a: str, b: str, *, head: str = "", versus: str = "", metric: str = "", seed: int = 0
     ) -> Comparison:
         """Compare two representations on the same cells, in pairs over donors.
 
@@ -137,10 +131,8 @@ class Results:
         one, other = self.of(a, head), self.of(b, versus or head)
         unit = str(self.table["unit"].iloc[0])
         if "y_pred" not in p:
-            one, other = (
-                s[s["metric"].eq(metric)].set_index("group")["value"] for s in (one, other)
-            )
-            both = pd.concat([one, other], axis=1, keys=["a", "b"]).dropna()
+            of = [s[s["metric"].eq(metric)].set_index("group")["value"] for s in (one, other)]
+            both = pd.concat(of, axis=1, keys=["a", "b"]).dropna()
             return paired_test(both["a"], both["b"], seed=seed)._replace(unit=unit)
         if one["row"].duplicated().any():
             raise InputError(
@@ -148,10 +140,7 @@ class Results:
                 "are no units to compare over. Use disjoint folds, such as donors held out."
             )
         if metric not in SCORES:
-            raise InputError(
-                f"No paired comparison of {metric!r}; there are {', '.join(SCORES)}."
-                + nearest(metric, SCORES)
-            )
+            raise InputError(f"{metric!r} has no paired comparison; {', '.join(SCORES)} have one.")
         one, other = one.sort_values("row"), other.sort_values("row")
         groups = None if unit == "cell" else one["group"].to_numpy()
         labels = one["y_true"], one["y_pred"], other["y_pred"]
@@ -171,24 +160,23 @@ class Results:
             Rows with variant ``versus:REFERENCE``: ``<metric>_difference`` with its interval, and
             ``<metric>_p`` with the p value.
         """
-        plain, head = self._plain(metric), head or str(self.predictions["head"].iloc[0])
-        rows = []
-        for at in plain.to_dict("records"):
-            sides = {"head": at["head"], "versus": head, "metric": at["metric"]}
-            if (at["representation"], at["head"]) == (reference, head):
-                continue
-            c = self.compare(at["representation"], reference, **sides)
-            at |= {"variant": f"versus:{reference}", "n": c.n, "metric": f"{at['metric']}_"}
-            ends = {"value": c.difference, "ci_low": c.ci_low, "ci_high": c.ci_high}
-            none = {"ci_low": np.nan, "ci_high": np.nan, "higher_is_better": False}
-            rows.append(at | ends | {"metric": at["metric"] + "difference"})
-            rows.append(at | none | {"metric": at["metric"] + "p", "value": c.p_value})
-        return results.table(rows)
+        t, head = self._plain(metric), head or str(self.predictions["head"].iloc[0])
+        t = t[t["representation"].ne(reference) | t["head"].ne(head)]
+        name = str(t["metric"].iloc[0])
+        found = pd.DataFrame([
+            self.compare(r, reference, head=h, versus=head, metric=name)
+            for r, h in zip(t["representation"], t["head"], strict=True)
+        ]).set_index(t.index)  # fmt: skip
+        words = "; ".join(filter(None, (self.variant, f"versus:{reference}")))
+        t = t.assign(variant=words, n=found["n"], ci_low=found["ci_low"], ci_high=found["ci_high"])
+        gaps = t.assign(metric=f"{name}_difference", value=found["difference"])
+        p = gaps.assign(metric=f"{name}_p", value=found["p_value"], ci_low=np.nan, ci_high=np.nan)
+        return results.table(gaps, p.assign(higher_is_better=False))
 
     def _plain(self, metric: str) -> pd.DataFrame:
         """Rows of one metric without variants."""
-        metric = metric or str(self.table["metric"].iloc[0])
-        return self.table[self.table["metric"].eq(metric) & self.table["variant"].eq("")]
+        t, metric = self.table, metric or str(self.table["metric"].iloc[0])
+        return t[t["metric"].eq(metric) & t["variant"].eq(self.variant)]
 
     def verdict(self, *, head: str = "", metric: str = "") -> Verdict:
         """Say in words which representation is best, and whether anything is shown.
@@ -208,7 +196,7 @@ class Results:
         t = t[t["metric"].eq(metric) & t["head"].eq(head)].sort_values("value", ascending=False)
         t = t if t["higher_is_better"].all() else t[::-1]
         control = t["representation"].isin(CONTROLS) | t["variant"].str.contains(SHUFFLED)
-        ours = t[~control & t["variant"].eq("")]
+        ours = t[~control & t["variant"].eq(self.variant)]
         top = ours.iloc[0]
         best, n, unit = str(top["representation"]), int(top["n"]), str(top["unit"])
         words, equals = [f"{metric} over {n} {unit}s: {best} reaches {top['value']:.3f}."], []
@@ -225,15 +213,12 @@ class Results:
                 f"With {n} {unit}s no test can prove a lead: no p value is below {2 ** (1 - n):g}."
             )
         for null in t[control].to_dict("records")[:1]:
-            name = "shuffled labels" if null["variant"] else null["representation"]
+            shuffled = SHUFFLED in null["variant"]
+            name = "shuffled labels" if shuffled else null["representation"]
             words.append(f"The best control, {name}, reaches {null['value']:.3f}.")
             if abs(top["value"] - null["value"]) <= top["value"] - top["ci_low"]:
                 words.append("That is within the interval of the best: the task says little.")
         return Verdict(best, tuple(equals), " ".join(words))
-
-
-def _words(*words: str) -> str:
-    return "; ".join(filter(None, words))
 
 
 def _named(given: Any, make: Callable[[str], Any], what: str) -> dict[str, Any]:
@@ -273,7 +258,7 @@ def _folds(cv: Any, y: NDArray[Any], units: NDArray[Any] | None, seed: int) -> l
                 f"The training part of fold {i} holds {np.unique(y[train]).size} class(es); "
                 "a classifier needs two. Hold out other groups, or drop the rare class."
             )
-        held = [] if units is None else np.unique(units[test])
+        held = np.unique(units[test]) if units is not None else np.array([])
         folds.append((str(held[0]) if len(held) == 1 else f"fold {i}", train, test))
     return folds
 
@@ -285,26 +270,6 @@ def _unseen(y: NDArray[Any], folds: Sequence[Fold]) -> Iterator[tuple[Any, ...]]
         for kind, n in zip(*np.unique(lost, return_counts=True), strict=True):
             reason = f"class {kind!r} is not in the training part; its cells count as wrong"
             yield "", "", fold, int(n), reason
-
-
-def _embed(thing: Any, fitted_on: AnnData, *parts: AnnData, name: str) -> list[Any]:
-    """Fit a copy of a representation, and represent some cells."""
-    thing = copy.deepcopy(thing).fit(fitted_on)
-    found = [thing.transform(cells) for cells in parts]
-    for X, cells in zip(found, parts, strict=True):
-        if X.shape[0] != cells.n_obs:
-            raise InputError(
-                f"Representation {name!r} has {X.shape[0]} rows for {cells.n_obs} cells; "
-                "it must give one row for each cell, in their order."
-            )
-        values = X.data if sparse.issparse(X) else X
-        if isinstance(values, np.ndarray) and not np.isfinite(values).all():
-            bad = int((~np.isfinite(values)).sum())
-            raise InputError(
-                f"Representation {name!r} has {bad} values that are not finite; "
-                "drop these cells from every representation."
-            )
-    return found
 
 
 def _fit_fold(
@@ -320,7 +285,7 @@ def _fit_fold(
     """Predictions and probabilities of each target, or why its head refuses."""
     _, train, test = fold
     if X is None:
-        X_train, X_test = _embed(thing, cells[train], cells[train], cells[test], name=name)
+        X_train, X_test = embed(thing, cells[train], cells[train], cells[test], name=name)
     else:
         X_train, X_test = X[train], X[test]
     found: list[Any] = []
@@ -345,7 +310,7 @@ def _fit_folds(
     folds: Sequence[Fold], seed: int, n_jobs: int, bar: Any,
 ) -> list[tuple[Any, ...]]:  # fmt: skip
     """What each target says of each fold; a representation of single cells is computed once."""
-    X = _embed(thing, cells, cells, name=name)[0] if getattr(thing, "per_cell", False) else None
+    X = embed(thing, cells, cells, name=name)[0] if getattr(thing, "per_cell", False) else None
     fit = delayed(partial(_fit_fold, name, thing, X, cells, y, targets, seed))
     found = []
     for outcome in Parallel(n_jobs=n_jobs, return_as="generator")(map(fit, folds)):
@@ -432,18 +397,18 @@ def evaluate(
     InputError
         A name is unknown, labels are missing, a fold has one class, or no pair makes sense.
     """
-    y = labels(cells, label)
-    units = None if groups is None else labels(cells, groups)
-    judges, things = (
-        _named(heads, partial(head, seed=seed), "head"),
-        _things(representations, controls, seed),
-    )
+    y, units = labels(cells, label), labels(cells, groups) if groups else None
+    judges = _named(heads, partial(head, seed=seed), "head")
+    things = _things(representations, controls, seed)
     scorers = _named(scoring, find_scorer, "scorer")
     folds = _folds(cv, y, units, seed)
-    fields = {"task": task or label, "dataset": dataset or name_of(cells), "protocol": protocol,
-              "seed": seed}  # fmt: skip
-    rows, predictions, probabilities = [], [], {}
-    left_out = list(_unseen(y, folds))
+    about: dict[str, Any] = {
+        "task": task or label,
+        "dataset": dataset or name_of(cells),
+        "protocol": protocol,
+    }
+    row: Any = partial(results.row, **about, seed=seed)
+    rows, predictions, probabilities, left_out = [], [], {}, list(_unseen(y, folds))
     bar = tqdm(total=len(things) * len(folds), disable=not progress, unit="fit")
     for name, thing in things.items():
         targets = [(kind, "", judge) for kind, judge in judges.items()]
@@ -456,13 +421,13 @@ def evaluate(
                 left_out.append((name, kind, refused[0][0], cells.n_obs, refused[0][1]))
                 continue
             frame, proba = _joined(cells, y, units, folds, parts)
-            said = {"representation": name, "head": kind, "variant": _words(variant, null)}
-            predictions.append(frame.assign(**said))
+            said = {"representation": name, "head": kind}
+            predictions.append(frame.assign(**said, variant=null))
             if proba is not None and not null:
                 probabilities[name, kind] = proba
             for score in scored(frame, proba, scorers, unit=groups, n_boot=n_boot, seed=seed):
-                said["variant"] = _words(variant, null, score.pop("spread", ""))
-                rows.append(results.row(**fields, **said, **score))
+                words = "; ".join(filter(None, (variant, null, score.pop("spread", ""))))
+                rows.append(row(**said, variant=words, **score))
     bar.close()
     if not rows:
         raise InputError(f"No head can take any representation: {left_out[-1][-1]}")
@@ -471,6 +436,7 @@ def evaluate(
         pd.concat(predictions, ignore_index=True),
         probabilities,
         pd.DataFrame(left_out, columns=list(_LEFT_OUT)),
+        variant,
     )
 
 
@@ -522,14 +488,17 @@ def measure(
         A name is unknown, or values are missing.
     """
     of = None if units is None else labels(cells, units)
-    fields = {"task": task or getattr(score, "__name__", "score"), "dataset": dataset or
-              name_of(cells), "protocol": protocol, "variant": variant, "split": split,
-              "seed": seed}  # fmt: skip
+    about: dict[str, Any] = {
+        "task": task or "measure",
+        "dataset": dataset or name_of(cells),
+        "protocol": protocol,
+    }
+    about |= {"variant": variant, "split": split}
+    row: Any = partial(results.row, **about, seed=seed)
     rows, by_unit = [], []
-    for name, thing in tqdm(
-        _things(representations, controls, seed).items(), disable=not progress, unit="fit"
-    ):
-        (X,) = _embed(thing, cells, cells, name=name)
+    things = _things(representations, controls, seed)
+    for name, thing in tqdm(things.items(), disable=not progress, unit="fit"):
+        (X,) = embed(thing, cells, cells, name=name)
         if of is None:
             found = dict(score(X, cells))
         else:
@@ -537,15 +506,13 @@ def measure(
             scored = {u: score(X[at], cells[at]) for u, at in groups.items()}
             found = dict(pd.DataFrame(scored).T.rename_axis(units))
         for metric, value in found.items():
-            told = {"metric": metric, "representation": name}
-            unit = units or "cell"
+            told, unit = {"metric": metric, "representation": name}, units or "cell"
             if isinstance(value, pd.Series):
                 unit = str(value.index.name or "unit")
-                values = {"group": value.index.astype(str), "value": value.to_numpy(dtype=float)}
-                by_unit.append(pd.DataFrame(told | values | {"head": "", "variant": variant}))
+                values = value.rename_axis("group").rename("value").astype(float).reset_index()
+                by_unit.append(values.assign(**told, head="", variant=""))
                 value = bootstrap(np.nanmean, values["value"], n_boot=n_boot, seed=seed)
             better = metric not in lower_is_better
-            row = {"value": value, "unit": unit, "higher_is_better": better}
-            rows.append(results.row(**fields, **told, **row))
-    units_table = pd.concat(by_unit, ignore_index=True) if by_unit else pd.DataFrame()
-    return Results(results.table(rows), units_table)
+            rows.append(row(**told, value=value, unit=unit, higher_is_better=better))
+    by_unit = by_unit or [pd.DataFrame()]
+    return Results(results.table(rows), pd.concat(by_unit, ignore_index=True), variant=variant)

@@ -7,6 +7,7 @@ They read dense arrays, CSR matrices and `RankMatrix`, and never make the last t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import normalize
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
@@ -24,15 +26,7 @@ from sclin.linear import Standardized, _moments, linear_pipeline
 from sclin.normalization import _validated
 from sclin.projection import CentroidProjection
 
-__all__ = [
-    "HEADS",
-    "CentroidHead",
-    "KNNHead",
-    "LogisticHead",
-    "PipelineHead",
-    "ProjectionHead",
-    "head",
-]
+__all__ = ["HEADS", "CentroidHead", "KNNHead", "LogisticHead", "head"]
 
 _BLOCK = 256  # cells made dense at once
 _NARROW = 1000  # columns that are made dense, whatever the number of cells
@@ -130,10 +124,8 @@ class LogisticHead(_Centred):
             scores = Z.dot(W[:-1]) + W[-1]
             residual = weights * (softmax(scores, axis=1) - truth)
             slope = np.vstack([Z.T_dot(residual) + W[:-1], residual.sum(axis=0)])
-            value = (
-                0.5 * (W[:-1] ** 2).sum() - (weights * truth * log_softmax(scores, axis=1)).sum()
-            )
-            return value, slope.ravel()
+            likelihood = (weights * truth * log_softmax(scores, axis=1)).sum()
+            return 0.5 * (W[:-1] ** 2).sum() - likelihood, slope.ravel()
 
         start = np.zeros((Z.shape[1] + 1) * n_classes)
         options = {"maxiter": _STEPS, "gtol": _TOL, "ftol": 1e-14}
@@ -164,10 +156,10 @@ class KNNHead(_Centred):
     def fit(self, X: Any, y: ArrayLike) -> KNNHead:
         """Keep the training cells."""
         self.cells_, self.codes_ = self._fit_centre(X, y)
-        if len(self.codes_) < self.n_neighbors:
+        n, k = len(self.codes_), self.n_neighbors
+        if n < k:
             raise InputError(
-                f"{len(self.codes_)} training cells are fewer than {self.n_neighbors} neighbours; "
-                "lower n_neighbors."
+                f"{n} training cells are fewer than {k} neighbours; lower n_neighbors."
             )
         norms = [np.linalg.norm(block, axis=1) for _, block in _blocks(self.cells_)]
         self.norms_ = np.maximum(np.concatenate(norms), np.finfo(float).tiny)
@@ -184,9 +176,7 @@ class KNNHead(_Centred):
                 votes[rows, column] += 1
         return votes / self.n_neighbors
 
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Shares of the neighbours, shape ``(n_cells, n_classes)``."""
-        return self._scores(X)
+    predict_proba = _scores  # shares of the neighbours
 
 
 class CentroidHead(_Centred):
@@ -195,9 +185,8 @@ class CentroidHead(_Centred):
     def fit(self, X: Any, y: ArrayLike) -> CentroidHead:
         """Average the training cells of each class."""
         Z, codes = self._fit_centre(X, y)
-        directions = Z.T_dot(np.eye(len(self.classes_))[codes] / np.bincount(codes))
-        norms = np.linalg.norm(directions, axis=0)
-        self.directions_ = directions / np.where(norms > 0, norms, 1)
+        members = np.eye(len(self.classes_))[codes] / np.bincount(codes)
+        self.directions_ = normalize(Z.T_dot(members), axis=0)
         return self
 
     def _scores(self, X: Any) -> NDArray[np.float64]:
@@ -205,16 +194,7 @@ class CentroidHead(_Centred):
 
 
 class ProjectionHead(CentroidProjection):
-    """Coefficients on class averages, where these are a basis.
-
-    Parameters
-    ----------
-    rank
-        Counts are given to ``fit``: average them, then rank the averages.
-    """
-
-    def __init__(self, *, rank: bool = False) -> None:
-        super().__init__(rank=rank)
+    """Coefficients on class averages, where these are a basis."""
 
     def fit(self, X: Any, y: ArrayLike, genes: ArrayLike | None = None) -> ProjectionHead:
         """Average the training cells of each class."""
@@ -231,7 +211,7 @@ class ProjectionHead(CentroidProjection):
 class PipelineHead(Pipeline):
     """The published `linear_pipeline`, for whole-genome matrices only."""
 
-    def fit(self, X: Any, y: ArrayLike = None, **params: Any) -> PipelineHead:
+    def fit(self, X: Any, y: ArrayLike | None = None, **params: Any) -> PipelineHead:
         """Fit on training cells; with few of them, PCA keeps as many components as they bear."""
         n_components = self["pca"].n_components
         if X.shape[1] <= n_components:
@@ -252,7 +232,7 @@ HEADS: Mapping[str, Callable[..., Any]] = {
     "logistic": LogisticHead,
     "knn": KNNHead,
     "centroid": CentroidHead,
-    "projection": ProjectionHead,
+    "projection": partial(ProjectionHead, rank=False),
     "pipeline": _pipeline,
 }
 

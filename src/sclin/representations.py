@@ -6,6 +6,7 @@ methods can stand in its place.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol, TypeAlias
@@ -27,6 +28,7 @@ __all__ = [
     "PCA",
     "REPRESENTATIONS",
     "PerCell",
+    "embed",
     "labels",
     "log_normalize",
     "relative_depths",
@@ -299,6 +301,47 @@ def representation(name: str, *, seed: int = 0, **options: Any) -> Representatio
             f"obsm:KEY and layer:MODEL/i.{nearest(name, REPRESENTATIONS)}"
         )
     return REPRESENTATIONS[name](seed=seed, **options)
+
+
+def embed(thing: Representation, fitted_on: AnnData, *parts: AnnData, name: str) -> list[Matrix]:
+    """Fit a copy of a representation, and represent some cells.
+
+    Parameters
+    ----------
+    thing
+        A representation.
+    fitted_on
+        Training cells.
+    *parts
+        Cells to represent.
+    name
+        Name of the representation, for errors.
+
+    Returns
+    -------
+    list
+        A matrix for each part.
+
+    Raises
+    ------
+    InputError
+        Rows do not match the cells, or values are not finite.
+    """
+    thing = copy.deepcopy(thing).fit(fitted_on)
+    found = [thing.transform(cells) for cells in parts]
+    for X, cells in zip(found, parts, strict=True):
+        if X.shape[0] != cells.n_obs:
+            raise InputError(
+                f"Representation {name!r} has {X.shape[0]} rows for {cells.n_obs} cells; "
+                "it must give one row for each cell, in their order."
+            )
+        values = X.data if sparse.issparse(X) else X
+        if isinstance(values, np.ndarray) and not np.isfinite(values).all():
+            raise InputError(
+                f"Representation {name!r} has {int((~np.isfinite(values)).sum())} values that are "
+                "not finite; drop these cells from every representation."
+            )
+    return found
 
 
 def labels(adata: AnnData, name: str) -> NDArray[np.str_]:

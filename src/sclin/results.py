@@ -111,7 +111,8 @@ def table(*parts: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
     if not frames:
         return pd.DataFrame(columns=list(COLUMNS))
     for frame in frames:
-        absent, unknown = set(COLUMNS) - set(frame), set(frame) - set(COLUMNS)
+        given = set(map(str, frame))
+        absent, unknown = set(COLUMNS) - given, given - set(COLUMNS)
         if absent or unknown:
             raise InputError(
                 f"A results table lacks {sorted(absent)} and has {sorted(unknown)} too many; "
@@ -130,7 +131,7 @@ def table(*parts: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
             )
     again = whole.duplicated(list(KEY))
     if again.any():
-        key = whole.loc[again.idxmax(), list(KEY)]
+        key = whole[again].iloc[0][list(KEY)]
         raise InputError(
             f"{int(again.sum())} of {len(whole)} results share their key with another row, such "
             f"as {', '.join(f'{k}={v}' for k, v in key.items() if v != '')}.\n"

@@ -407,7 +407,7 @@ class _Told(ClassifierMixin, BaseEstimator):
 
     @available_if(lambda told: told.proba is not None)
     def predict_proba(self, rows: Any) -> Any:
-        return self.proba.to_numpy()[rows]
+        return np.asarray(self.proba)[rows]
 
 
 def scored(
@@ -445,13 +445,13 @@ def scored(
     draws: dict[str, Any] = {"groups": predictions["group"] if unit else None, "seed": seed}
     for metric, scorer in scorers.items():
 
-        def score(at: NDArray[np.intp], scorer: Any = scorer) -> float:
+        def score(at: Any, scorer: Any = scorer) -> float:
             try:
                 return float(scorer(told, at, y[at]))
             except ValueError:  # a resample lacks a class
                 return np.nan
 
-        common = {"metric": metric, "split": "pooled", "unit": unit or "cell"}
+        common: dict[str, Any] = {"metric": metric, "split": "pooled", "unit": unit or "cell"}
         if proba is None and "predict_proba" in scorer._response_method:
             yield common | {"value": np.nan, "note": "the head gives no probabilities"}
         elif predictions["row"].duplicated().any():
