@@ -115,8 +115,9 @@ class LogisticHead(_Centred):
     def _on_products(self, Z: Standardized, codes: NDArray[np.intp]) -> tuple[Any, Any]:
         n_classes = len(self.classes_)
         # scikit-learn's penalty for two classes is on the difference of the two rows.
-        C = self.C / (2 if n_classes == 2 else 1)
-        weights = C * compute_sample_weight("balanced", codes)[:, None]
+        weights = (
+            self.C / (1 + (n_classes == 2)) * compute_sample_weight("balanced", codes)[:, None]
+        )
         truth = np.eye(n_classes)[codes]
 
         def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -129,8 +130,8 @@ class LogisticHead(_Centred):
 
         start = np.zeros((Z.shape[1] + 1) * n_classes)
         options = {"maxiter": _STEPS, "gtol": _TOL, "ftol": 1e-14}
-        best = minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x
-        W = best.reshape(-1, n_classes)
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
+        W = found.x.reshape(-1, n_classes)
         return W[:-1].T, W[-1]
 
     def _scores(self, X: Any) -> NDArray[np.float64]:
@@ -196,7 +197,7 @@ class CentroidHead(_Centred):
 class ProjectionHead(CentroidProjection):
     """Coefficients on class averages, where these are a basis."""
 
-    def fit(self, X: Any, y: ArrayLike, genes: ArrayLike | None = None) -> ProjectionHead:
+    def fit(self, X: Any, y: ArrayLike, genes: ArrayLike | None = None) -> CentroidProjection:
         """Average the training cells of each class."""
         mean, variance = _moments(X)
         if X.shape[1] < len(set(np.asarray(y))) or mean @ mean <= 1e-8 * variance.sum():
@@ -204,8 +205,7 @@ class ProjectionHead(CentroidProjection):
                 f"The class averages of these {X.shape[1]} columns are no basis: there are fewer "
                 "columns than classes, or the columns are centred. Use another head."
             )
-        super().fit(X, y, genes)
-        return self
+        return super().fit(X, y, genes)
 
 
 class PipelineHead(Pipeline):
@@ -219,7 +219,7 @@ class PipelineHead(Pipeline):
                 f"The pipeline reduces a whole genome to {n_components} components; these "
                 f"{X.shape[1]} columns are not more. Use the head 'logistic'."
             )
-        self.set_params(pca__n_components=min(n_components, X.shape[0] - 1))
+        self["pca"].n_components = min(n_components, X.shape[0] - 1)
         return super().fit(X, y, **params)
 
 
