@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -69,10 +70,14 @@ def test_every_notebook_is_a_page():
     assert {p for p in pages if p.startswith("book/chapters/")} == notebooks
 
 
-def test_uv_obeys_the_settings_of_pip(tmp_path, monkeypatch):
+@pytest.fixture
+def install(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "book" / "_ext")
-    import install
+    monkeypatch.chdir(ROOT)
+    return importlib.import_module("install")
 
+
+def test_uv_obeys_the_settings_of_pip(install, tmp_path):
     there, gone = tmp_path / "wheels", tmp_path / "gone"
     there.mkdir()
     listing = (
@@ -87,3 +92,19 @@ def test_uv_obeys_the_settings_of_pip(tmp_path, monkeypatch):
         "UV_DEFAULT_INDEX": "https://two.invalid/simple",
         "UV_FIND_LINKS": f"{there},https://wheels.invalid/",
     }
+
+
+@pytest.mark.parametrize("uv", [True, False])
+def test_pip_installs_what_uv_cannot(install, monkeypatch, uv):
+    commands = []
+
+    def run(command, **_):
+        commands.append(command[2:])
+        works = uv or not command[-1].startswith("uv==")
+        return subprocess.CompletedProcess(command, not works, stdout="")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    install.main()
+    *_, locked, own = commands
+    assert locked[0] == own[0] == ("uv" if uv else "pip")
+    assert locked[-2:] == ["-r", "requirements.lock"] and own[-2:] == ["-e", "."]
