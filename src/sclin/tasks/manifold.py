@@ -2,8 +2,8 @@
 
 A correlation of graph distance with Euclidean distance means little alone: it is high for noise and
 rises with the number of neighbours by construction.
-So it is read beside a flat cloud (Gaussian of the same covariance), a curved one (Swiss roll) and
-cells of the same depths that hold sampling noise only.
+So it is read beside a flat cloud (Gaussian of the same covariance), a curved one (scikit-learn's
+Swiss roll) and cells of the same depths that hold sampling noise only.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components, shortest_path
-from scipy.stats import pearsonr, spearmanr
-from sklearn.datasets import make_swiss_roll
+from scipy.stats import pearsonr
 from sklearn.decomposition import PCA, KernelPCA
 from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import kneighbors_graph
@@ -30,7 +29,6 @@ __all__ = [
     "intrinsic_dimension",
     "linear_gaussian",
     "principal_components",
-    "swiss_roll",
 ]
 
 
@@ -79,12 +77,11 @@ def flatness(
     Returns
     -------
     dict
-        All within the largest component of the graph: pearson_euclid_geodesic, with its interval
-        and number of cells, and spearman_euclid_geodesic, over the upper triangle;
-        pearson_euclid_geodesic_square, over the whole square matrix with its zero diagonal, as
-        published; stretch, the median geodesic over Euclidean; isomap_residual_variance, one minus
-        the squared correlation of geodesic with embedded distance. share_connected is the share of
-        cells in that component.
+        All within the largest component of the graph: pearson_euclid_geodesic, over the upper
+        triangle, with its interval and number of cells; pearson_euclid_geodesic_square, over the
+        whole square matrix with its zero diagonal, as published; stretch, the median geodesic over
+        Euclidean; isomap_residual_variance, one minus the squared correlation of geodesic with
+        embedded distance. share_connected is the share of cells in that component.
 
     Raises
     ------
@@ -110,7 +107,6 @@ def flatness(
     pearson = float(pearsonr(straight, along).statistic)
     return {
         "pearson_euclid_geodesic": Interval(pearson, low, high, len(keep)),
-        "spearman_euclid_geodesic": float(spearmanr(straight, along).statistic),
         "pearson_euclid_geodesic_square": np.corrcoef(euclid.ravel(), geodesic.ravel())[0, 1],
         "stretch": float(np.median(along / np.maximum(straight, 1e-300))),
         "isomap_residual_variance": 1 - float(pearsonr(along, embedded).statistic) ** 2,
@@ -155,23 +151,6 @@ def linear_gaussian(X: Any, *, seed: int = 0) -> NDArray[np.floating]:
     centred = points - points.mean(axis=0)
     draw = np.random.default_rng(seed).standard_normal((len(points), len(points)))
     return points.mean(axis=0) + draw @ centred / np.sqrt(len(points))
-
-
-def swiss_roll(n: int, *, seed: int = 0) -> NDArray[np.floating]:
-    """Points on a rolled sheet in three dimensions, shape (n, 3): a curved cloud.
-
-    Parameters
-    ----------
-    n
-        Points; the gap between turns is about 6, and fewer than 1,000 are joined across it.
-    seed
-        Seed of the draw.
-
-    Returns
-    -------
-    ndarray
-    """
-    return make_swiss_roll(n, random_state=seed)[0]
 
 
 def depth_noise(adata: AnnData, *, seed: int = 0) -> AnnData:
