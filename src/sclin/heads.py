@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -96,11 +97,11 @@ class LogisticHead(_Centred):
         if n_columns <= _NARROW or n_columns <= n_cells <= self.max_cells:
             self.coef_, self.intercept_ = self._solve(Z.cells(slice(None)), codes)
         elif n_cells <= self.max_cells:
-            squared, axes = np.linalg.eigh(Z.gram())
-            real = squared > squared[-1] * n_cells * np.finfo(float).eps
-            axes, lengths = axes[:, real], np.sqrt(squared[real])
-            inside, self.intercept_ = self._solve(axes * lengths, codes)
-            self.coef_ = Z.T_dot((axes / lengths) @ inside.T).T
+            pairs = Z.gram()
+            pairs[np.diag_indices(n_cells)] += 1e-10 * pairs.trace() / n_cells  # centred: singular
+            rotated = np.linalg.cholesky(pairs)
+            inside, self.intercept_ = self._solve(rotated, codes)
+            self.coef_ = Z.T_dot(solve_triangular(rotated, inside.T, lower=True, trans="T")).T
         else:
             self.coef_, self.intercept_ = self._on_products(Z, codes)
         return self

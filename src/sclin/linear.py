@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
+from scipy.linalg.blas import dsyrk
 from scipy.stats import f as f_distribution
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.feature_selection import SelectorMixin
@@ -433,10 +434,10 @@ class Standardized:
 
     def gram(self) -> np.ndarray:
         """Return the products of all pairs of cells."""
-        pairs = np.zeros((self.shape[0], self.shape[0]))
+        half = np.zeros((self.shape[0], self.shape[0]), order="F")
         for _, block in self.gene_blocks():
-            pairs += block @ block.T
-        return pairs
+            half = dsyrk(1.0, block.T, beta=1.0, c=half, trans=1, overwrite_c=1)
+        return half + np.triu(half, 1).T
 
     def cells(self, block: Any) -> np.ndarray:
         """Return some cells, dense in float64."""
