@@ -126,7 +126,7 @@ class Results:
             A side is not there, or folds overlap, so that there is no unit to compare over.
         """
         p = self.predictions
-        head = head or str(p["head"].iloc[0])
+        head = head or str(self.table["head"].iloc[0])
         metric = metric or str(self.table["metric"].iloc[0])
         one, other = self.of(a, head), self.of(b, versus or head)
         unit = str(self.table["unit"].iloc[0])
@@ -160,7 +160,7 @@ class Results:
             Rows with variant ``versus:REFERENCE``: ``<metric>_difference`` with its interval, and
             ``<metric>_p`` with the p value.
         """
-        t, head = self._plain(metric), head or str(self.predictions["head"].iloc[0])
+        t, head = self._plain(metric), head or str(self.table["head"].iloc[0])
         t = t[t["representation"].ne(reference) | t["head"].ne(head)]
         name = str(t["metric"].iloc[0])
         found = pd.DataFrame([
@@ -198,10 +198,15 @@ class Results:
         control = t["representation"].isin(CONTROLS) | t["variant"].str.contains(SHUFFLED)
         ours = t[~control & t["variant"].eq(self.variant)]
         top = ours.iloc[0]
-        best, n, unit = str(top["representation"]), int(top["n"]), str(top["unit"])
-        words, equals = [f"{metric} over {n} {unit}s: {best} reaches {top['value']:.3f}."], []
+        best, n, unit = str(top["representation"]), top["n"], str(top["unit"])
+        words, equals = [f"{metric} over {n:.0f} {unit}s: {best} reaches {top['value']:.3f}."], []
         for other in ours["representation"].iloc[1:]:
-            c = self.compare(best, str(other), head=head, metric=metric)
+            try:
+                c = self.compare(best, str(other), head=head, metric=metric)
+            except InputError:
+                equals.append(str(other))
+                words.append(f"{best} and {other} cannot be compared: they share no units.")
+                continue
             gap = f"({c.difference:+.3f} [{c.ci_low:.3f}, {c.ci_high:.3f}], p = {c.p_value:.3g})"
             if c.proven:
                 words.append(f"{best} leads {other} {gap}.")
@@ -209,9 +214,8 @@ class Results:
             equals.append(str(other))
             words.append(f"No difference is shown between {best} and {other} {gap}.")
         if unit != "cell" and 2.0 ** (1 - n) > 0.05:
-            words.append(
-                f"With {n} {unit}s no test can prove a lead: no p value is below {2 ** (1 - n):g}."
-            )
+            least = f"no p value is below {2.0 ** (1 - n):g}"
+            words.append(f"With {n:.0f} {unit}s no test can prove a lead: {least}.")
         for null in t[control].to_dict("records")[:1]:
             shuffled = SHUFFLED in null["variant"]
             name = "shuffled labels" if shuffled else null["representation"]
@@ -514,5 +518,5 @@ def measure(
                 value = bootstrap(np.nanmean, values["value"], n_boot=n_boot, seed=seed)
             better = metric not in lower_is_better
             rows.append(row(**told, value=value, unit=unit, higher_is_better=better))
-    by_unit = by_unit or [pd.DataFrame()]
+    by_unit = by_unit or [pd.DataFrame(columns=["metric", "representation", "head", "variant"])]
     return Results(results.table(rows), pd.concat(by_unit, ignore_index=True), variant=variant)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
+from sklearn.model_selection import GroupKFold
 
 from sclin import __version__, results
 from sclin.datasets import name_of
@@ -152,6 +152,13 @@ def _classes(cells: AnnData, label: str, *, min_cells: int, **options: Any) -> R
     return evaluate(kept, label, cv=cv, groups=donor, **options)
 
 
+def _effects(cells: AnnData, *, control: str, min_cells: int, seed: int, **options: Any) -> Results:
+    """Compare effects in one half of the cells with those in the other."""
+    halves = perturbation.halve(cells, control=control, min_cells=min_cells, seed=seed)
+    score = partial(perturbation.score, screen=halves["all"], seed=seed)
+    return measure(cells, score, seed=seed, **options)
+
+
 def judge(
     adata: AnnData,
     *,
@@ -197,15 +204,15 @@ def judge(
     if tasks is not None:
         planned.loc[~planned.index.isin(list(tasks))] = (False, "not asked for")
     shared: dict[str, Any] = {"controls": True, "seed": seed, "progress": progress}
-    few: dict[str, Any] = {"min_cells": min_cells, "representations": names}
-    effect = partial(perturbation.score, control=control, min_cells=min_cells, seed=seed)
+    wide = {"min_cells": min_cells, "representations": names}
+    order = partial(trajectory.score, seed=seed)
     runs: dict[str, Callable[..., Results]] = {
-        "cell_types": partial(_classes, adata, "cell_type", **few),
-        "disease_state": partial(_classes, adata[:, host_genes(adata)], "condition", **few),
-        "trajectory": partial(
-            measure, adata, partial(trajectory.score, seed=seed), representations=narrow
+        "cell_types": partial(_classes, adata, "cell_type", **wide),
+        "disease_state": partial(_classes, adata[:, host_genes(adata)], "condition", **wide),
+        "trajectory": partial(measure, adata, order, representations=narrow),
+        "perturbation": partial(
+            _effects, adata, control=control, min_cells=min_cells, representations=narrow
         ),
-        "perturbation": partial(measure, adata, effect, representations=narrow),
     }
     found = {}
     for task in planned.index[planned["runs"]]:
