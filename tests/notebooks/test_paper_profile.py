@@ -84,9 +84,9 @@ def test_cell_types_and_regulation(folder, profile):
     assert len(moved.scores) == 2
     chosen = profile["09_gene_regulation"]
     cells = datasets.load(chosen["dataset"])
-    found = regulation.run(cells, chosen["factors"])
-    assert {*found.factors["tf"], *found.skipped} == set(chosen["factors"])
-    assert len(found.factors) and cells.obs["donor"].nunique() == 4
+    present = [tf for tf in chosen["factors"] if tf in set(cells.var["symbol"])]
+    assert len(regulation.association(cells, present[0]))
+    assert cells.obs["donor"].nunique() == 4
 
 
 def test_disease_state(folder, profile):
@@ -125,5 +125,5 @@ def test_testis(testis, profile):
         drift = structure.divergence(cells, pairs=pairs, myr=myr, protocol=protocol, n_boot=5)
         assert drift.details["test"].n == 7
     human = datasets.load(profile["10_manifold"]["dataset"])
-    flat = manifold.run(human, protocol="as_published", per_class=20, ks=(5,), n_boot=0)
-    assert len(flat.curves) == 1 and human.uns["sclin"]["species"] == "human"
+    assert 0 < manifold.flatness(human.X, k=5, n_boot=0)["share_connected"] <= 1
+    assert human.uns["sclin"]["species"] == "human"

@@ -1,66 +1,78 @@
 """Manifold: controls that must look flat, controls that must not, numbers by hand."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.stats import pearsonr
+from sklearn.datasets import make_swiss_roll
 
-from sclin.benchmarks import manifold
+import sclin
 from sclin.datasets import simulate
+from sclin.tasks import manifold
 
 
-@pytest.fixture(scope="module")
-def outcome():
-    adata = simulate.atlas(n_cells=500, n_genes=600, n_types=5)
-    return manifold.run(adata, per_class=80, ks=(5, 15), n_boot=20)
+def correlation(points, k, **options):
+    return manifold.flatness(points, k=k, n_boot=0, **options)["pearson_euclid_geodesic"].value
 
 
 def test_a_plane_is_flat_and_a_swiss_roll_is_not():
     plane = np.random.default_rng(0).uniform(size=(500, 2)) @ np.ones((2, 3))
     plane[:, 0] += np.random.default_rng(1).uniform(size=500)
-    flat = manifold.flatness(plane, ks=(8,), n_components=2, n_boot=20).iloc[0]
-    roll = manifold.flatness(manifold.swiss_roll(900), ks=(8,), n_components=2, n_boot=20).iloc[0]
-    assert flat["pearson"] > 0.97 and flat["stretch"] < 1.3
-    assert roll["pearson"] < flat["pearson"] - 0.25
-    assert flat["ci_low"] <= flat["pearson"] <= flat["ci_high"]
+    flat = manifold.flatness(plane, k=8, n_components=2, n_boot=20)
+    roll = manifold.flatness(make_swiss_roll(900, random_state=0)[0], k=8, n_components=2, n_boot=0)
+    known = flat["pearson_euclid_geodesic"]
+    assert known.value > 0.97 and flat["stretch"] < 1.3
+    assert roll["pearson_euclid_geodesic"].value < known.value - 0.25
+    assert known.low <= known.value <= known.high and known.n == 500
     # Isomap unrolls the sheet into two dimensions.
-    assert roll["residual_variance"] < 0.05
+    assert roll["isomap_residual_variance"] < 0.05
 
 
 def test_a_line_by_hand():
-    points = np.arange(12.0)[:, None]
-    row = manifold.flatness(points, ks=(2,), n_components=1, n_boot=5).iloc[0]
-    assert row["pearson"] == pytest.approx(1) and row["stretch"] == pytest.approx(1)
-    assert row["residual_variance"] == pytest.approx(0, abs=1e-9)
+    found = manifold.flatness(np.arange(12.0)[:, None], k=2, n_components=1, n_boot=5)
+    assert found["pearson_euclid_geodesic"].value == pytest.approx(1)
+    assert found["stretch"] == pytest.approx(1)
+    assert found["isomap_residual_variance"] == pytest.approx(0, abs=1e-9)
 
 
 def test_a_circle_by_hand():
     angle = 2 * np.pi * np.arange(60) / 60
-    points = np.column_stack([np.cos(angle), np.sin(angle)])
-    row = manifold.flatness(points, ks=(2,), n_boot=0).iloc[0]
     steps = np.arange(1, 60)
     hops = np.minimum(steps, 60 - steps)
     expected = pearsonr(2 * np.sin(np.pi * hops / 60), hops).statistic
-    assert row["pearson"] == pytest.approx(expected, abs=1e-9)
+    points = np.column_stack([np.cos(angle), np.sin(angle)])
+    assert correlation(points, 2) == pytest.approx(expected, abs=1e-9)
 
 
 def test_square_matrix_counts_the_diagonal():
-    points = np.random.default_rng(0).normal(size=(200, 40))
-    row = manifold.flatness(points, ks=(10,), n_boot=0).iloc[0]
-    assert row["pearson_square"] > row["pearson"]  # the zero diagonal alone adds correlation
+    found = manifold.flatness(np.random.default_rng(0).normal(size=(200, 40)), k=10, n_boot=0)
+    # The zero diagonal alone adds correlation.
+    assert found["pearson_euclid_geodesic_square"] > found["pearson_euclid_geodesic"].value
 
 
 def test_correlation_rises_with_k_by_construction():
     points = np.random.default_rng(0).normal(size=(150, 5))
-    table = manifold.flatness(points, ks=(5, 20, 149), n_boot=0)
-    assert table["pearson"].is_monotonic_increasing
-    assert table["pearson"].iloc[-1] == pytest.approx(1)  # all pairs are joined
+    few, more, all_pairs = (correlation(points, k) for k in (5, 20, 149))
+    assert few < more < all_pairs == pytest.approx(1)
 
 
 def test_components_that_do_not_touch_are_reported():
     rng = np.random.default_rng(0)
     points = np.vstack([rng.normal(size=(60, 2)), rng.normal(size=(40, 2)) + 100])
-    row = manifold.flatness(points, ks=(5,), n_boot=5).iloc[0]
-    assert row["share_connected"] == pytest.approx(0.6) and row["n"] == 60
+    found = manifold.flatness(points, k=5, n_boot=5)
+    assert found["share_connected"] == pytest.approx(0.6)
+    assert found["pearson_euclid_geodesic"].n == 60
+
+
+def test_flatness_is_a_score_of_representations():
+    cells = simulate.atlas(n_cells=150, n_genes=120, n_types=3)
+    score = partial(manifold.flatness, k=10, n_boot=0)
+    found = sclin.measure(cells, score, representations=["counts", "rank", "hvg_pca"])
+    assert set(found.table["representation"]) == {"counts", "rank", "hvg_pca"}
+    by_hand = correlation(cells.X.toarray(), 10)
+    row = found.table.query("representation == 'counts' and metric == 'pearson_euclid_geodesic'")
+    assert row["value"].iloc[0] == pytest.approx(by_hand)
 
 
 def test_gaussian_control_has_the_covariance_of_the_cells():
@@ -101,25 +113,18 @@ def test_intrinsic_dimension_of_known_clouds():
     rng = np.random.default_rng(0)
     flat = rng.normal(size=(800, 3)) @ rng.normal(size=(3, 60))
     found = manifold.intrinsic_dimension(flat)
-    assert found["lPCA"] == 3
-    assert 2.4 < found["TwoNN"] < 3.6 and 2.4 < found["MLE"] < 3.6
-    roll = manifold.intrinsic_dimension(manifold.swiss_roll(800))
-    assert 1.7 < roll["TwoNN"] < 2.4
+    assert found["intrinsic_dimension_lPCA"] == 3
+    assert 2.4 < found["intrinsic_dimension_TwoNN"] < 3.6
+    assert 2.4 < found["intrinsic_dimension_MLE"] < 3.6
+    roll = manifold.intrinsic_dimension(make_swiss_roll(800, random_state=0)[0])
+    assert 1.7 < roll["intrinsic_dimension_TwoNN"] < 2.4
 
 
-def test_run_judges_cells_beside_controls(outcome):
-    best = outcome.curves.set_index(["cloud", "k"])["pearson"]
-    assert best["linear Gaussian", 5] > best["Swiss roll", 5] + 0.2
-    assert set(outcome.curves["cloud"]) == {"cells", "linear Gaussian", "depth noise", "Swiss roll"}
-    residual = outcome.residuals
-    assert residual.loc[5, "cells"] < residual.loc[5, "depth noise"]  # types are structure
-    corr = outcome.results.query("metric == 'pearson_euclid_geodesic'")
-    assert corr["ci_low"].notna().all() and len(corr) == 8
-
-
-def test_as_published_uses_counts_and_no_control():
-    adata = simulate.atlas(n_cells=200, n_genes=200, n_types=4)
-    outcome = manifold.run(adata, protocol="as_published", per_class=30, ks=(5,), n_boot=0)
-    assert set(outcome.curves["cloud"]) == {"cells"} and len(outcome.rows) <= 120
-    assert set(outcome.results["representation"]) == {"counts"}
-    assert "pearson_euclid_geodesic_square" in set(outcome.results["metric"])
+def test_types_are_structure_that_noise_of_the_same_depths_lacks():
+    cells = simulate.atlas(n_cells=300, n_genes=400, n_types=5)
+    noise = manifold.depth_noise(cells)
+    left = {
+        name: manifold.principal_components(sclin.representations.log_normalize(a))[1]
+        for name, a in (("cells", cells), ("noise", noise))
+    }
+    assert left["cells"][5] < left["noise"][5]
