@@ -204,7 +204,7 @@ def judge(
     if tasks is not None:
         planned.loc[~planned.index.isin(list(tasks))] = (False, "not asked for")
     shared: dict[str, Any] = {"controls": True, "seed": seed, "progress": progress}
-    wide = {"min_cells": min_cells, "representations": names}
+    wide: dict[str, Any] = {"min_cells": min_cells, "representations": names}
     order = partial(trajectory.score, seed=seed)
     runs: dict[str, Callable[..., Results]] = {
         "cell_types": partial(_classes, adata, "cell_type", **wide),
