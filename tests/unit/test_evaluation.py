@@ -234,6 +234,15 @@ def test_measure_takes_numbers_intervals_and_units(cells):
     assert new.compare("obsm:X_one", "obsm:X_one", metric="units").p_value == 1
 
 
+def test_a_score_without_units_has_a_best_but_no_lead(cells):
+    said = sclin.measure(
+        cells, lambda X, adata: {"columns": Interval(X.shape[1], 0, 99, 7)},
+        representations=["rank_pca", "library_size", "hvg_pca"], dataset="toy",
+    ).verdict()  # fmt: skip
+    assert said.best in ("rank_pca", "hvg_pca") and len(said.equals) == 1
+    assert "cannot be compared: they share no units" in said.words and "leads" not in said.words
+
+
 def test_measure_scores_each_donor_by_itself(cells):
     new = sclin.measure(
         cells, lambda X, adata: {"n": float(adata.n_obs)}, representations=["rank"], units="donor",
