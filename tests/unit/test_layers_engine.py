@@ -23,7 +23,7 @@ from sclin.errors import ModelError
 from sclin.layers.engine import batches
 from sclin.layers.models.huggingface import HuggingFaceEncoder
 from sclin.layers.models.scfoundation import ScFoundation
-from sclin.layers.tokens import match_genes, subset_rows
+from sclin.layers.tokens import match_genes
 
 GENES = {f"G{i:03d}": i for i in range(120)}
 
@@ -214,13 +214,6 @@ def test_a_killed_run_resumes_bit_identical_and_ranks_share_a_store(tmp_path):
         assert layers.LayerStore.open(tmp_path / name).unfinished == []
         assert _bytes(tmp_path / name) == _bytes(tmp_path / "whole")
     assert (layers.LayerStore.open(tmp_path / "killed").verify()["state"] == "ok").all()
-
-
-def test_truncation_is_seeded_by_cell():
-    rows = sp.csr_matrix(np.ones((3, 50), np.float32))
-    kept, cut = subset_rows(rows, 20, lambda row, n: np.random.default_rng(row).permutation(n)[:20])
-    assert cut.tolist() == [30, 30, 30]
-    assert np.diff(kept.indptr).tolist() == [20, 20, 20]
 
 
 def test_duplicate_genes_are_summed_and_versions_dropped():

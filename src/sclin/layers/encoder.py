@@ -90,15 +90,12 @@ def _attend_on_gpu(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
     lengths = torch.tensor(packing.lengths, device=q.device)
     longest = max(packing.lengths)
     if q.dtype in (torch.bfloat16, torch.float16) and packing.lengths == packing.valid:
-        try:
-            from torch.nn.attention.varlen import varlen_attn
-        except ImportError:  # torch before 2.10
-            pass
-        else:
-            ends = functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
-            parts = (q.contiguous(), k.contiguous(), v.contiguous())
-            packed: Any = varlen_attn(*parts, ends, ends, longest, longest)
-            return packed
+        from torch.nn.attention.varlen import varlen_attn
+
+        ends = functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
+        parts = (q.contiguous(), k.contiguous(), v.contiguous())
+        packed: Any = varlen_attn(*parts, ends, ends, longest, longest)
+        return packed
     column = torch.arange(longest, device=q.device)
     there = column < lengths[:, None]
     keys = column < torch.tensor(packing.valid, device=q.device)[:, None]

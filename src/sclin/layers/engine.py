@@ -19,7 +19,7 @@ from tqdm import tqdm
 import sclin
 from sclin.errors import InputError, ModelError
 from sclin.layers.models.base import Model
-from sclin.layers.store import LayerStore, open_or_create, stores_folder
+from sclin.layers.store import LayerStore, chosen, open_or_create, stores_folder
 from sclin.layers.tokens import Cells, dataset_id, fingerprints, open_cells
 
 __all__ = ["batches", "extract", "pool_cells"]
@@ -27,20 +27,6 @@ __all__ = ["batches", "extract", "pool_cells"]
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 #: Pooled numbers of one range stay below this many bytes in memory.
 _RANGE_BYTES = 64 * 2**20
-
-
-def _layer_names(model: Model, layers: str | int | Iterable[str | int]) -> list[str]:
-    if layers == "all":
-        return model.layers
-    asked = [layers] if isinstance(layers, str | int) else list(layers)
-    names = [str(layer) for layer in asked]
-    unknown = [name for name in names if name not in model.layers]
-    if unknown or not names:
-        raise ModelError(
-            f"{model.name} has no layer {', '.join(unknown) or '(none given)'}; "
-            f"it has {', '.join(model.layers)}."
-        )
-    return [name for name in model.layers if name in names]
 
 
 def batches(
@@ -155,7 +141,12 @@ def extract(
         option, or a full disk; after all cells are done, cells whose layers are not finite.
     """
     cells = open_cells(adata)
-    poolings = model.check_poolings(pooling)
+    poolings = chosen(
+        pooling or model.poolings[:2], model.all_poolings, f"{model.name} has no pooling"
+    )
+    names = chosen(
+        model.layers if layers == "all" else layers, model.layers, f"{model.name} has no layer"
+    )
     if "last_column" in poolings:
         batch_cells, padded = batch_cells or 8, True
     if batch_tokens < 1 or (batch_cells is not None and batch_cells < 1):
@@ -165,7 +156,7 @@ def extract(
     if precision not in _PRECISIONS:
         raise InputError(f"precision={precision!r} is not one of {', '.join(_PRECISIONS)}.")
     batching = {"tokens": batch_tokens, "cells": batch_cells, "padded": padded}
-    manifest = _manifest(model, _layer_names(model, layers), poolings, batching)
+    manifest = _manifest(model, names, poolings, batching)
     read = model.reader(cells, layer=layer, genes=genes, min_matched=min_matched)
     prints = fingerprints(cells, layer=layer, genes=genes)
     manifest |= {
@@ -216,11 +207,12 @@ def _manifest(
 
 def _copy(model: Model, device: torch.device, dtype: torch.dtype) -> Model:
     """A model that shares what it can with the one given, and never changes it."""
-    weights: dict[int, Any] = {
-        id(p): nn.Parameter(p.detach().to(device, dtype), requires_grad=False)
-        for p in model.parameters()
+    shared: dict[int, Any] = {
+        id(value): value for key, value in vars(model).items() if not key.startswith("_")
     }
-    return copy.deepcopy(model, weights).eval()
+    for p in model.parameters():
+        shared[id(p)] = nn.Parameter(p.detach().to(device, dtype), requires_grad=False)
+    return copy.deepcopy(model, shared).to(device, dtype).eval()
 
 
 def _write(

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,11 +120,7 @@ class LayerStore:
 
     def _stored(self, layer: str | int) -> str:
         """Name under which a layer is kept: the final layer may be one of the others."""
-        name = str(layer)
-        if name not in self.layers:
-            raise ModelError(
-                f"{self.path.name} has no layer {name!r}; it has {', '.join(self.layers)}."
-            )
+        (name,) = chosen(layer, self.layers, f"{self.path.name} has no layer")
         return self.manifest["final_is"] or name if name == "final" else name
 
     def read(self, layer: str | int, pooling: str | None = None) -> NDArray[np.float32]:
@@ -148,12 +144,8 @@ class LayerStore:
         ModelError
             Unknown layer or pooling, or a run that was not finished.
         """
-        pooling = self.poolings[0] if pooling is None else pooling
-        if pooling not in self.poolings:
-            raise ModelError(
-                f"{self.path.name} has no pooling {pooling!r}; it has {', '.join(self.poolings)}."
-                f"{nearest(pooling, self.poolings)}"
-            )
+        asked = self.poolings[0] if pooling is None else pooling
+        (pooling,) = chosen(asked, self.poolings, f"{self.path.name} has no pooling")
         key = _key(pooling, self._stored(layer))
         if left := self.unfinished:
             raise ModelError(
@@ -266,6 +258,15 @@ class LayerStore:
         """Mark ranges as unfinished, so that the next run writes them again."""
         for number in numbers:
             self._marks[number] = -1
+
+
+def chosen(asked: Any, there: Sequence[str], has_no: str) -> list[str]:
+    """Names of layers or poolings that were asked for, one or several, each known."""
+    names = [str(name) for name in ([asked] if isinstance(asked, str | int) else asked)]
+    for name in names or [""]:
+        if name not in there:
+            raise ModelError(f"{has_no} {name!r}; it has {', '.join(there)}.{nearest(name, there)}")
+    return sorted(set(names), key=names.index)
 
 
 def _key(pooling: str, layer: str) -> str:

@@ -56,13 +56,6 @@ def _vocabulary(counts: sp.csr_matrix, genes: pd.Index, n_genes: int) -> tuple[A
     return tokens, medians
 
 
-def _padded(cells: Any, context: int) -> torch.Tensor:
-    out = torch.zeros(len(cells), context, dtype=torch.long)
-    for i, (start, n) in enumerate(zip(cells.starts, cells.lengths, strict=True)):
-        out[i, :n] = torch.from_numpy(cells.ids[start : start + n])
-    return out
-
-
 def _losses(bert: Any, ids: torch.Tensor, rng: torch.Generator) -> tuple[Any, Any]:
     """Cross entropy of hidden genes in nats: from their places, and from the mean of the rest."""
     there = ids > 0
@@ -163,7 +156,7 @@ def train(
         share = np.bincount(cells.ids, minlength=len(tokens)) + 0.5
         with torch.no_grad():  # start from the frequencies, so that all steps go beyond them
             bert.cls.predictions.bias.copy_(torch.from_numpy(np.log(share / share.sum())))
-        ids = _padded(cells, context)[~cells.empty]
+        ids = torch.from_numpy(cells.padded(cells.ids, 0, context))[~cells.empty]
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # products are so small that threads would wait, not work
         try:
@@ -245,10 +238,9 @@ def _save(bert: Any, model: Geneformer, medians: Any, folder: Path) -> None:
     logging.enable_progress_bar()
     (folder / "token_dictionary.json").write_text(json.dumps(model.vocabulary, indent=0))
     (folder / "gene_median_dictionary.json").write_text(json.dumps(medians, indent=0))
-    model.loss_curve.to_csv(folder / "loss.csv", index=False)
-    (folder / "sclin.json").write_text(
-        json.dumps({"name": model.name, "sha256": model.checkpoint_sha256})
-    )
+    loss = model.loss_curve.to_dict("list")
+    said = {"name": model.name, "sha256": model.checkpoint_sha256, "loss": loss}
+    (folder / "sclin.json").write_text(json.dumps(said))
 
 
 def load(folder: str | Path) -> Geneformer:
@@ -258,8 +250,7 @@ def load(folder: str | Path) -> Geneformer:
         raise ModelError(f"{path} holds no tiny model: train one with layers.tiny.train.")
     said = json.loads((path / "sclin.json").read_text())
     model = Geneformer.load(path, name=said["name"])
-    model.loss_curve = pd.read_csv(path / "loss.csv")
-    model.checkpoint_sha256 = said["sha256"]
+    model.loss_curve, model.checkpoint_sha256 = pd.DataFrame(said["loss"]), said["sha256"]
     model.licence = "your own"
     return model
 

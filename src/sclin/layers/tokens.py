@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,9 @@ class Cells:
         """First token of each cell, ``(n_cells,)``."""
         return np.cumsum(self.lengths) - self.lengths
 
-    def padded(self, values: NDArray[Any], fill: float) -> NDArray[Any]:
-        """Values of the tokens, each cell filled up to the longest, ``(n_cells, longest)``."""
-        there = np.arange(self.lengths.max()) < self.lengths[:, None]
+    def padded(self, values: NDArray[Any], fill: float, to: int | None = None) -> NDArray[Any]:
+        """Values of the tokens, each cell filled up to the longest or to a length."""
+        there = np.arange(to or self.lengths.max()) < self.lengths[:, None]
         out = np.full(there.shape, fill, values.dtype)
         out[there] = values
         return out
@@ -320,28 +320,6 @@ def dataset_id(adata: ad.AnnData, prints: NDArray[np.uint64]) -> str:
 def row_sums(rows: sp.csr_matrix) -> NDArray[np.float64]:
     """Sum of each row in float64, ``(n_cells,)``."""
     return np.asarray(rows.sum(axis=1, dtype=np.float64)).ravel()
-
-
-def subset_rows(
-    rows: sp.csr_matrix, limit: int, choose: Callable[[int, int], NDArray[np.int64]]
-) -> tuple[sp.csr_matrix, NDArray[np.int64]]:
-    """Keep at most `limit` entries of each row; `choose(row, n)` gives which, in order."""
-    n = np.diff(rows.indptr)
-    cut = np.maximum(n - limit, 0)
-    if not cut.any():
-        return rows, cut
-    keep = np.ones(rows.nnz, bool)
-    for i in np.flatnonzero(cut):
-        inside = np.zeros(n[i], bool)
-        inside[choose(int(i), int(n[i]))] = True
-        keep[rows.indptr[i] : rows.indptr[i + 1]] = inside
-    ends = np.concatenate([[0], np.cumsum(keep)])[rows.indptr]
-    return sp.csr_matrix((rows.data[keep], rows.indices[keep], ends), shape=rows.shape), cut
-
-
-def cell_seed(cell: str, seed: int) -> int:
-    """Seed of one cell: the same for the same id and seed, wherever the cell stands."""
-    return int.from_bytes(hashlib.sha256(f"{seed}\0{cell}".encode()).digest()[:8], "little")
 
 
 def with_specials(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from sclin.errors import InputError, ModelError, nearest
+from sclin.errors import ModelError
 from sclin.layers.encoder import Encoder, Packing
 from sclin.layers.tokens import Cells, GeneMatch, check_values, match_genes, read_rows
 
@@ -108,25 +108,22 @@ class Model(nn.Module):
         Training losses of a tiny model, a DataFrame; else ``None``.
     """
 
+    name: str
+    vocabulary: dict[str, int]
+    encoder: Encoder
+    width: int
+    poolings: tuple[str, ...]
+    options: dict[str, Any]
     wanted = "counts"
     gene_order = "data"
     padding_id = 0
     padding_value = 0.0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.name = ""
-        self.vocabulary: dict[str, int] = {}
-        self.encoder: Encoder
-        self.width = 0
-        self.specials = (0, 0)
-        self.poolings: tuple[str, ...] = ("mean", "max")
-        self.final_is: str | None = None
-        self.checkpoint_sha256 = ""
-        self.options: dict[str, Any] = {}
-        self.licence = "see the model's page"
-        self.loss_curve: Any = None
-        self.rename: Mapping[str, str] | None = None
+    specials = (0, 0)
+    final_is: str | None = None
+    checkpoint_sha256 = ""
+    licence = "see the model's page"
+    loss_curve: Any = None
+    rename: Mapping[str, str] | None = None
 
     # ---- shape ----------------------------------------------------------------------------
 
@@ -141,11 +138,6 @@ class Model(nn.Module):
         return [*map(str, range(self.depth + 1)), "final"]
 
     @property
-    def n_parameters(self) -> int:
-        """Parameters that embeddings need."""
-        return sum(p.numel() for p in self.parameters())
-
-    @property
     def all_poolings(self) -> tuple[str, ...]:
         """Every pooling that can be asked for."""
         return (*self.poolings, "mean_all", "max_all", "official", "last_column")
@@ -153,7 +145,8 @@ class Model(nn.Module):
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({self.name!r}: {self.depth} blocks, width {self.width}, "
-            f"{self.n_parameters:,} parameters, {len(self.vocabulary):,} tokens)"
+            f"{sum(p.numel() for p in self.parameters()):,} parameters, "
+            f"{len(self.vocabulary):,} tokens)"
         )
 
     # ---- cells to tokens ------------------------------------------------------------------
@@ -255,41 +248,18 @@ class Model(nn.Module):
             ids = cells.padded(ids, self.padding_id).ravel()
             if values is not None:
                 values = cells.padded(values, self.padding_value).ravel()
-        tokens = self._send(ids, device)
-        numbers = None if values is None else self._send(values, device)
-        x = self.embed(tokens, numbers, packing)
+        numbers = None if values is None else torch.from_numpy(values).to(device)
+        x = self.embed(torch.from_numpy(ids).to(device), numbers, packing)
         for name, state in zip(
             self.layers, self.encoder.run(x, packing, depth=depth), strict=False
         ):
             yield name, state, packing
-
-    @staticmethod
-    def _send(array: np.ndarray, device: torch.device) -> Tensor:
-        tensor = torch.from_numpy(array)
-        if device.type != "cuda":
-            return tensor.to(device)
-        return tensor.pin_memory().to(device, non_blocking=True)
 
     # ---- layers to cells ------------------------------------------------------------------
 
     def pooled_width(self, pooling: str) -> int:
         """Features of a pooling."""
         return self.width
-
-    def check_poolings(self, pooling: str | Sequence[str] | None) -> list[str]:
-        """Return the poolings as a list, each known to the model."""
-        if pooling is None:
-            return list(self.poolings[:2])
-        asked = [pooling] if isinstance(pooling, str) else list(pooling)
-        for name in asked:
-            if name not in self.all_poolings:
-                raise InputError(
-                    f"{self.name} has no pooling {name!r}; it has {', '.join(self.all_poolings)}."
-                    f"{nearest(name, self.all_poolings)}"
-                )
-        if not asked:
-            raise InputError("Name at least one pooling.")
-        return list(dict.fromkeys(asked))
 
     def pool(self, x: Tensor, packing: Packing, pooling: str) -> Tensor:
         """Pool a layer to one float32 vector a cell, ``(n_cells, pooled_width)``.

@@ -92,9 +92,13 @@ class Geneformer(Model):
         super().__init__()
         self.name, self.vocabulary, self.rename = name, dict(token_dictionary), ensembl_mapping
         self.median = _medians(self.vocabulary, gene_medians, config.vocab_size)
-        self.cls_eos = "<cls>" in self.vocabulary and "<eos>" in self.vocabulary
-        self.specials = (1, 1) if self.cls_eos else (0, 0)
-        self.poolings = ("CLS", "mean", "max") if self.cls_eos else ("mean", "max")
+        self.poolings, self.ends = ("mean", "max"), {}
+        if "<cls>" in self.vocabulary and "<eos>" in self.vocabulary:
+            self.specials, self.poolings = (1, 1), ("CLS", "mean", "max")
+            self.ends = {
+                "before": [(self.vocabulary["<cls>"], 0)],
+                "after": [(self.vocabulary["<eos>"], 0)],
+            }
         self.width, self.context = config.hidden_size, config.max_position_embeddings
         self.padding_id = config.pad_token_id or 0
         self.licence = "Apache-2.0"
@@ -187,11 +191,8 @@ class Geneformer(Model):
         n = np.diff(rows.indptr).astype(np.int64)
         kept = np.minimum(n, self.context - sum(self.specials))
         rank = np.arange(rows.nnz) - np.repeat(rows.indptr[:-1], n)
-        ids, lengths = token[order][rank < np.repeat(kept, n)], kept
-        if self.cls_eos:
-            ends = {"before": [(self.vocabulary["<cls>"], 0)]}
-            ends["after"] = [(self.vocabulary["<eos>"], 0)]
-            ids, lengths, _ = with_specials(ids, kept, None, **ends)
+        shown = token[order][rank < np.repeat(kept, n)]
+        ids, lengths, _ = with_specials(shown, kept, None, **self.ends)
         return Cells(ids, lengths, None, n == 0, n - kept)
 
     def embed(self, ids: Tensor, values: Tensor | None, packing: Packing) -> Tensor:

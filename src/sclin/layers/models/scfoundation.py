@@ -242,23 +242,21 @@ class ScFoundation(Model):
         depth: int = 12,
         heads: int = 12,
         n_genes: int = 19264,
-        bins: int = 100,
         vocabulary: Mapping[str, int] | None = None,
         seed: int = 0,
-        name: str = "scfoundation-random",
     ) -> ScFoundation:
         """Build the architecture with random weights, the published size by default."""
         config = {
             "encoder": {"hidden_dim": width, "depth": depth, "heads": heads},
             "seq_len": n_genes + 2,
             "pad_token_id": 103,
-            "bin_num": bins,
+            "bin_num": 100,
             "bin_alpha": 1.0,
         }
         genes = vocabulary or {f"GENE{i:05d}": i for i in range(n_genes)}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = cls(config, genes, name=name)
+            model = cls(config, genes, name="scfoundation-random")
         model.checkpoint_sha256 = f"random-{seed}-{width}-{depth}"
         return model.eval()
 
@@ -268,14 +266,8 @@ class ScFoundation(Model):
         """Bulk counts are scaled to the median total of the data set."""
         if self.values != "bulk_counts":
             return
-        totals = np.concatenate(
-            [
-                row_sums(
-                    match.restrict(read_rows(adata, i, min(i + 1024, adata.n_obs), layer=layer))
-                )
-                for i in range(0, adata.n_obs, 1024)
-            ]
-        )
+        parts = (read_rows(adata, i, i + 1024, layer=layer) for i in range(0, adata.n_obs, 1024))
+        totals = np.concatenate([row_sums(match.restrict(part)) for part in parts])
         self._target = float(np.median(totals[totals > 0]))
 
     def encode(self, rows: sp.csr_matrix, match: GeneMatch, obs: pd.DataFrame) -> Cells:
@@ -296,12 +288,8 @@ class ScFoundation(Model):
         elif self.values in ("bulk_counts", "bulk_log"):
             total = np.bincount(cell, weights=values, minlength=len(n)).astype(np.float64)
         s, t = self._depth(np.where(n > 0, total, 1.0))
-        ids, lengths, numbers = with_specials(
-            match.ids[rows.indices],
-            n,
-            values,
-            after=[(self.n_genes, t), (self.n_genes + 1, s)],
-        )
+        after = [(self.n_genes, t), (self.n_genes + 1, s)]
+        ids, lengths, numbers = with_specials(match.ids[rows.indices], n, values, after=after)
         return Cells(ids, lengths, numbers, n == 0, np.zeros_like(n))
 
     def _depth(self, total: NDArray[np.float64]) -> tuple[NDArray[np.float64], Any]:

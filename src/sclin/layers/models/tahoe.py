@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +19,9 @@ from torch import Tensor, nn
 from sclin.errors import InputError, ModelError
 from sclin.layers.encoder import Encoder, Packing, activation
 from sclin.layers.models.base import Model, file_sha256, load_weights
-from sclin.layers.tokens import Cells, GeneMatch, cell_seed, subset_rows, with_specials
+from sclin.layers.tokens import Cells, GeneMatch, with_specials
 
-__all__ = ["TahoeX1", "bin_counts"]
+__all__ = ["TahoeX1"]
 
 _UNUSED = ("flag_encoder.", "expression_decoder.", "mvc_decoder.")
 _RENAMES = {
@@ -41,7 +42,7 @@ _RENAMES = {
 _CONTEXT = 2048
 
 
-def bin_counts(counts: NDArray[np.float32], n_bins: int, *, right: bool = False) -> NDArray[Any]:
+def _bin_counts(counts: NDArray[np.float32], n_bins: int, *, right: bool = False) -> NDArray[Any]:
     """Rank bins of one cell's counts.
 
     Parameters
@@ -60,7 +61,7 @@ def bin_counts(counts: NDArray[np.float32], n_bins: int, *, right: bool = False)
 
     Examples
     --------
-    >>> bin_counts(np.array([1, 2, 3, 50], dtype=np.float32), 5)
+    >>> _bin_counts(np.array([1, 2, 3, 50], dtype=np.float32), 5)
     array([1., 2., 3., 4.], dtype=float32)
     """
     if len(counts) == 0:
@@ -68,6 +69,11 @@ def bin_counts(counts: NDArray[np.float32], n_bins: int, *, right: bool = False)
     numbers = torch.from_numpy(np.ascontiguousarray(counts, dtype=np.float32))
     edges = torch.quantile(numbers, torch.linspace(0, 1, n_bins - 1))
     return (torch.bucketize(numbers, edges, right=right) + 1).numpy().astype(np.float32)
+
+
+def _seed(cell: str, seed: int) -> int:
+    """Seed of one cell: the same for the same name and seed, wherever the cell stands."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\0{cell}".encode()).digest()[:8], "little")
 
 
 class _Drug(nn.Module):
@@ -94,12 +100,15 @@ def _check(
     max_length: int,
 ) -> None:
     """Refuse what cannot be run."""
-    for key, wanted in (("norm_scheme", "pre"), ("use_glu", False), ("cell_emb_style", "cls")):
-        if config.get(key, wanted) != wanted:
-            raise ModelError(f"{key}={config[key]!r} cannot be run; {wanted!r} is needed.")
-    style = config.get("expression_encoder", {}).get("input_emb_style", "continuous")
-    if style != "continuous":
-        raise ModelError(f"Expression is {style}; only continuous values can be run.")
+    flat = {**config, **config.get("expression_encoder", {})}
+    for key, wanted in (
+        ("norm_scheme", "pre"),
+        ("use_glu", False),
+        ("cell_emb_style", "cls"),
+        ("input_emb_style", "continuous"),
+    ):
+        if flat.get(key, wanted) != wanted:
+            raise ModelError(f"{key}={flat[key]!r} cannot be run; {wanted!r} is needed.")
     if drug is not None and (chemistry is None or "<drug>" not in vocabulary):
         raise ModelError(
             "These weights have no drug encoder (chem_encoder), or the vocabulary no <drug> token: "
@@ -252,39 +261,32 @@ class TahoeX1(Model):
         first = int(self.official_3b)
         if self.binning:
             for start, stop in zip(rows.indptr[:-1] + first, rows.indptr[1:], strict=True):
-                values[start:stop] = bin_counts(values[start:stop], self.n_bins, right=self.right)
-        binned = sp.csr_matrix((values, rows.indices, rows.indptr), shape=rows.shape)
-
-        def choose(row: int, size: int) -> NDArray[np.int64]:
-            rng = np.random.default_rng(cell_seed(str(obs.index[row]), self.seed))
-            kept = first + rng.choice(size - first, room - first, replace=False)
-            return np.concatenate([np.arange(first), kept])
-
+                values[start:stop] = _bin_counts(values[start:stop], self.n_bins, right=self.right)
         room = self.max_length - self.specials[0]
-        binned, cut = subset_rows(binned, room, choose)
+        cut, kept = np.maximum(n - room, 0), np.ones(rows.nnz, bool)
+        for i in map(int, np.flatnonzero(cut)):
+            rng = np.random.default_rng(_seed(str(obs.index[i]), self.seed))
+            begin = rows.indptr[i] + first
+            kept[begin : rows.indptr[i + 1]] = False
+            kept[begin + rng.choice(n[i] - first, room - first, replace=False)] = True
         special = [self.vocabulary["<cls>"]]
         if self.drug is not None:
             special.append(self.vocabulary["<drug>"])
         ids, lengths, numbers = with_specials(
-            match.ids[binned.indices],
+            match.ids[rows.indices[kept]],
             n - cut,
-            binned.data,
+            values[kept],
             before=[(token, self.pad_value) for token in special],
         )
         return Cells(ids, lengths, numbers, n == 0, cut)
-
-    def embed_parts(self, ids: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the normed gene and value vectors, each ``(n, width)``."""
-        gene = self.gene_norm(self.gene_embedding(ids))
-        number = values.to(gene.dtype).clamp(max=self.max_value)[:, None]
-        return gene, self.value_norm(self.value2(self.value_act(self.value1(number))))
 
     def embed(self, ids: Tensor, values: Tensor | None, packing: Packing) -> Tensor:
         """Gene plus value; the drug takes the second place where there is one."""
         if values is None:
             raise ModelError(f"{self.name} needs a value for each token.")
-        gene, value = self.embed_parts(ids, values)
-        x = gene + value
+        number = values.to(self.value1.weight.dtype).clamp(max=self.max_value)[:, None]
+        x = self.gene_norm(self.gene_embedding(ids))
+        x = x + self.value_norm(self.value2(self.value_act(self.value1(number))))
         if self.drug is not None and self.chemistry is not None:
             x[packing.starts + 1] = self.chemistry(torch.tensor([self.drug], device=x.device))
         return x
