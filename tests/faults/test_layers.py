@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import torch
 
 from sclin import layers
-from sclin.errors import DataError, InputError, ModelError
+from sclin.errors import DataError, ModelError
 from sclin.layers.models.geneformer import _dictionary
 from sclin.layers.models.scfoundation import _RENAMES, ScFoundation
 from sclin.layers.store import LayerStore
@@ -196,9 +196,9 @@ def test_unknown_names(model, tmp_path, monkeypatch):
     monkeypatch.setenv("SCLIN_LAYERS", str(tmp_path))
     with pytest.raises(ModelError, match="Did you mean 'geneformer'"):
         layers.load_model("genefomer")
-    with pytest.raises(ModelError, match="has no layer 9"):
+    with pytest.raises(ModelError, match="has no layer '9'"):
         layers.extract(model, toy(), tmp_path / "x", layers=[9], progress=False)
-    with pytest.raises(InputError, match="has no pooling 'men'"):
+    with pytest.raises(ModelError, match="has no pooling 'men'"):
         layers.extract(model, toy(), tmp_path / "x", pooling="men", progress=False)
     with pytest.raises(ModelError, match="No layer store of 'tiny'"):
         layers.find_store("tiny", toy())
