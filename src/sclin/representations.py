@@ -28,6 +28,7 @@ __all__ = [
     "PCA",
     "REPRESENTATIONS",
     "PerCell",
+    "dense",
     "embed",
     "labels",
     "log_normalize",
@@ -108,6 +109,11 @@ def _counts(adata: AnnData) -> sparse.csr_matrix:
             "use 'lognorm' or 'rank', or load a dataset with counts."
         )
     return _sparse(adata)
+
+
+def dense(X: Matrix) -> NDArray[Any]:
+    """Turn what a representation returned into an array, one row per cell."""
+    return X.toarray() if hasattr(X, "toarray") else np.asarray(X)
 
 
 def log_normalize(adata: AnnData, *, target: float = 1e4) -> sparse.csr_matrix:
