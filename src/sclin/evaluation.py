@@ -25,7 +25,7 @@ from sclin.datasets import name_of
 from sclin.errors import InputError, nearest
 from sclin.heads import head
 from sclin.projection import CentroidProjection
-from sclin.representations import CONTROLS, embed, labels, representation
+from sclin.representations import CONTROLS, embed, labels, relative_depths, representation
 from sclin.statistics import (
     SCORES,
     Comparison,
@@ -413,6 +413,7 @@ def evaluate(
     }
     row: Any = partial(results.row, **about, seed=seed)
     rows, predictions, probabilities, left_out = [], [], {}, list(_unseen(y, folds))
+    depths = relative_depths(things)
     bar = tqdm(total=len(things) * len(folds), disable=not progress, unit="fit")
     for name, thing in things.items():
         targets = [(kind, "", judge) for kind, judge in judges.items()]
@@ -431,7 +432,8 @@ def evaluate(
                 probabilities[name, kind] = proba
             for score in scored(frame, proba, scorers, unit=groups, n_boot=n_boot, seed=seed):
                 words = "; ".join(filter(None, (variant, null, score.pop("spread", ""))))
-                rows.append(row(**said, variant=words, **score))
+                depth = depths.get(name, np.nan)
+                rows.append(row(**said, variant=words, relative_depth=depth, **score))
     bar.close()
     if not rows:
         raise InputError(f"No head can take any representation: {left_out[-1][-1]}")
@@ -501,6 +503,7 @@ def measure(
     row: Any = partial(results.row, **about, seed=seed)
     rows, by_unit = [], []
     things = _things(representations, controls, seed)
+    depths = relative_depths(things)
     for name, thing in tqdm(things.items(), disable=not progress, unit="fit"):
         (X,) = embed(thing, cells, cells, name=name)
         if of is None:
@@ -517,6 +520,7 @@ def measure(
                 by_unit.append(values.assign(**told, head="", variant=""))
                 value = bootstrap(np.nanmean, values["value"], n_boot=n_boot, seed=seed)
             better = metric not in lower_is_better
-            rows.append(row(**told, value=value, unit=unit, higher_is_better=better))
+            told |= {"unit": unit, "relative_depth": depths.get(name, np.nan)}
+            rows.append(row(**told, value=value, higher_is_better=better))
     by_unit = by_unit or [pd.DataFrame(columns=["metric", "representation", "head", "variant"])]
     return Results(results.table(rows), pd.concat(by_unit, ignore_index=True), variant=variant)
