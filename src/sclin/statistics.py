@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer, get_scorer_names, precision_recall_fscore_support
 from sklearn.utils.metaestimators import available_if
@@ -34,6 +35,7 @@ __all__ = [
     "score_difference",
     "score_interval",
     "scored",
+    "spearman",
 ]
 
 
@@ -221,6 +223,34 @@ def bootstrap(
         draws[b] = statistic(*(a[rows] for a in columns))
     low, high = _quantiles(draws, level)
     return Interval(float(statistic(*columns)), low, high, len(units))
+
+
+def spearman(rows: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
+    """Spearman correlation of each row with the target, over the row's finite values.
+
+    Parameters
+    ----------
+    rows, target
+        Shapes ``(n_rows, n)`` and ``(n,)``.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(n_rows,)``; NaN where fewer than three values are finite, 0 where one side is
+        constant: a constant orders nothing.
+
+    Examples
+    --------
+    >>> spearman([[1, 2, 3], [3, 2, np.inf]], [1, 2, 3]).round(2)
+    array([ 1., nan])
+    """
+    goal, found = np.asarray(target, dtype=float), []
+    for row in np.atleast_2d(np.asarray(rows, dtype=float)):
+        at = np.isfinite(row)
+        a, b = (rankdata(side[at]) - (at.sum() + 1) / 2 for side in (row, goal))
+        norm = np.sqrt((a @ a) * (b @ b))
+        found.append(np.nan if at.sum() < 3 else a @ b / norm if norm > 0 else 0.0)
+    return np.array(found)
 
 
 # Scores of labels ------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """Perturbation response: whether knock-outs that change cells alike lie alike in a representation.
 
-The published protocol takes reference and embedding from the same cells and compares raw cosines.
-The corrected one takes them from different halves of the cells, against control, with centred
-ranks, equal numbers of cells, perturbations with a proven effect, and the same set in every state.
-What all representations share is made once, by `halve` or `published_reference`.
+The published protocol takes reference and embedding from the same cells and compares raw cosines;
+chapter 13 walks through it. The corrected one takes them from different halves of the cells,
+against control, with centred ranks, equal numbers of cells, perturbations with a proven effect,
+and the same set in every state. What all representations share is made once, by `halve`.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.spatial.distance import squareform
-from scipy.stats import false_discovery_control, permutation_test, rankdata, spearmanr
+from scipy.stats import false_discovery_control, permutation_test, rankdata
 from sklearn.metrics.pairwise import cosine_similarity
+from sklearn.preprocessing import scale
 
 from sclin.errors import InputError, nearest
 from sclin.representations import dense, labels, log_normalize
-from sclin.statistics import bootstrap
+from sclin.statistics import bootstrap, spearman
 
 __all__ = [
     "Halving",
     "Screen",
+    "differences",
     "draw_halves",
     "effect_p_values",
     "effect_similarity",
     "effects",
     "halve",
-    "published_reference",
-    "published_score",
     "score",
     "thin",
 ]
@@ -153,18 +153,32 @@ def draw_halves(
 # Effects in gene expression ----------------------------------------------------------------------
 
 
-def _averages(names: ArrayLike, groups: Sequence[str]) -> sparse.csr_matrix:
-    """Matrix that averages cells by group, ``(n_groups, n_cells)``; cells of no group count not."""
-    codes = pd.Index(groups).get_indexer(pd.Index(np.asarray(names)))
-    rows = np.flatnonzero(codes >= 0)
-    share = 1 / np.bincount(codes[rows], minlength=len(groups))
-    return sparse.csr_matrix((share[codes[rows]], (codes[rows], rows)), (len(groups), codes.size))
+def _averages(
+    names: ArrayLike, groups: Iterable[str], rows: NDArray[np.intp] | None = None
+) -> sparse.csr_matrix:
+    """Matrix that averages cells by group, over some rows, ``(n_groups, n_cells)``."""
+    groups = pd.Index(groups)
+    codes = groups.get_indexer(pd.Index(np.asarray(names)))
+    rows = np.flatnonzero(codes >= 0) if rows is None else rows
+    share = 1 / np.bincount(codes[rows], minlength=groups.size)
+    return sparse.csr_matrix((share[codes[rows]], (codes[rows], rows)), (groups.size, codes.size))
 
 
-def _differences(
-    X: Any, names: ArrayLike, perturbations: Iterable[str], control: str
+def differences(
+    X: Any, names: ArrayLike, perturbations: Iterable[str], *, control: str = "control"
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Difference of means to control, and its standard error (Welch), gene by gene."""
+    """Difference of means to control, and its standard error (Welch), gene by gene.
+
+    Parameters
+    ----------
+    X, names, perturbations, control
+        As in `effects`.
+
+    Returns
+    -------
+    tuple of ndarray
+        Each of shape ``(n_perturbations, n_genes)``.
+    """
     average = _averages(names, [*perturbations, control])
     values, size = sparse.csr_matrix(X, dtype=np.float64), average.getnnz(axis=1)[:, None]
     mean = (average @ values).toarray()
@@ -206,7 +220,7 @@ def effects(
     ----------
     Donoho, IEEE Transactions on Information Theory 41, 613 (1995).
     """
-    change, error = _differences(X, names, perturbations, control)
+    change, error = differences(X, names, perturbations, control=control)
     scaled = np.divide(change, error, out=np.zeros_like(change), where=error > 0)
     return np.sign(scaled) * np.maximum(np.abs(scaled) - shrink, 0)
 
@@ -305,19 +319,6 @@ class Halving:
     reference: NDArray[np.float64]
     average: sparse.csr_matrix
 
-    def similarity(self, embedding: Any, *, centred: bool = True) -> NDArray[np.float64]:
-        """Cosine between perturbations in an embedding, less the control when centred."""
-        means = np.asarray(self.average @ dense(embedding).astype(float))
-        return cosine_similarity(means[:-1] - means[-1] if centred else means[:-1])
-
-    def pairs(self, chosen: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Rows of the pairs between some of the names; repeats count, pairs with itself do not."""
-        rows = pd.Index(self.members).get_indexer(np.asarray(chosen))
-        rows = rows[rows >= 0]
-        i, j = np.triu_indices(rows.size, 1)
-        a, b = rows[i], rows[j]
-        return a[a != b], b[a != b]
-
 
 @dataclass(frozen=True)
 class Screen:
@@ -344,12 +345,12 @@ class Screen:
         return np.unique(np.concatenate([h.members for h in self.halvings]))
 
     def similarities(self, embedding: Any) -> list[NDArray[np.float64]]:
-        """Similarity of perturbations in an embedding, one matrix per halving."""
-        return [halving.similarity(embedding) for halving in self.halvings]
+        """Cosines between the shifts of an embedding's means, one matrix per halving."""
+        X = dense(embedding).astype(float)
+        means = [halving.average @ X for halving in self.halvings]
+        return [cosine_similarity(mean[:-1] - mean[-1]) for mean in means]
 
-    def agreement(
-        self, similarities: Sequence[NDArray[np.float64]], chosen: ArrayLike | None = None
-    ) -> float:
+    def agreement(self, similarities: Sequence[NDArray[Any]], chosen: ArrayLike) -> float:
         """Spearman of an embedding's pairs with those of the reference, mean over halvings.
 
         Parameters
@@ -357,7 +358,8 @@ class Screen:
         similarities
             What `similarities` returned.
         chosen
-            Positions among `names`; repeats count as often as they stand there.
+            Positions among `names`, such as `used`; repeats count as often as they stand there,
+            without their pairs with themselves.
 
         Returns
         -------
@@ -366,17 +368,13 @@ class Screen:
         """
         scores = []
         for halving, found in zip(self.halvings, similarities, strict=True):
-            at = halving.pairs(self.used if chosen is None else chosen)
+            rows = pd.Index(halving.members).get_indexer(np.asarray(chosen))
+            rows = rows[rows >= 0]
+            a, b = rows[np.array(np.triu_indices(rows.size, 1))]
+            at = a[a != b], b[a != b]
             if at[0].size > 2:
-                scores.append(_spearman(halving.reference[at], found[at]))
+                scores.append(spearman(found[at], halving.reference[at])[0])
         return float(np.mean(scores)) if scores else np.nan
-
-
-def _spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Spearman's correlation; 0 where one side is constant."""
-    x, y = (rankdata(v) - (v.size + 1) / 2 for v in (a, b))
-    norm = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / norm) if norm > 0 else 0.0
 
 
 def _cell_numbers(
@@ -400,15 +398,6 @@ def _cell_numbers(
         )
     table["status"] = np.where(enough, "kept", f"fewer than {min_cells} cells")
     return table
-
-
-def _inside(
-    names: NDArray[Any], rows: NDArray[np.intp], groups: Iterable[str]
-) -> sparse.csr_matrix:
-    """Matrix of group means over some rows of all cells."""
-    chosen = np.full(names.size, "", dtype=object)
-    chosen[rows] = names[rows]
-    return _averages(chosen, list(groups))
 
 
 def halve(
@@ -479,7 +468,7 @@ def halve(
             )
         for s, (first, second) in halves.items():
             change = effects(X[first], names[first], kept[members], control=control)
-            average = _inside(names, second, [*kept[members], control])
+            average = _averages(names, [*kept[members], control], second)
             found[s].append(Halving(members, effect_similarity(change), average))
     times = np.bincount(np.concatenate([h.members for h in found[s]]), minlength=len(kept))
     table["proven"] = pd.Series(times / n_halvings, index=kept)
@@ -533,7 +522,7 @@ def score(
     single = []
     for halving, matrix in zip(screen.halvings, found, strict=True):
         others = ~np.eye(len(matrix), dtype=bool)
-        rows = [_spearman(halving.reference[i, o], matrix[i, o]) for i, o in enumerate(others)]
+        rows = [spearman(matrix[i, o], halving.reference[i, o])[0] for i, o in enumerate(others)]
         single.append(pd.Series(rows, index=screen.names[halving.members]))
     alone = pd.concat(single, axis=1).mean(axis=1).loc[screen.names[screen.used]]
     whole = bootstrap(
@@ -546,22 +535,17 @@ def score(
     }
 
 
-def _ranks(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Centred ranks of the pairs."""
-    ranks = rankdata(squareform(matrix, checks=False))
-    return ranks - ranks.mean()
-
-
 def _mantel_p(
-    screen: Screen, similarities: Sequence[NDArray[np.float64]], n_permutations: int, seed: int
+    screen: Screen, similarities: Sequence[NDArray[Any]], n_permutations: int, seed: int
 ) -> float:
     """P value of the mean over halvings; one permutation of the names serves all halvings."""
-    goals = [squareform(_ranks(halving.reference)) for halving in screen.halvings]
-    found = [_ranks(matrix) for matrix in similarities]
-    found = [
-        f / max(np.linalg.norm(f) * np.linalg.norm(g), 1e-300)
-        for f, g in zip(found, goals, strict=True)
-    ]
+
+    def unit_ranks(matrix: NDArray[Any]) -> NDArray[np.float64]:
+        ranks = rankdata(squareform(matrix, checks=False))
+        return scale(ranks) / np.sqrt(ranks.size)
+
+    goals = [squareform(unit_ranks(halving.reference)) for halving in screen.halvings]
+    found = [unit_ranks(matrix) for matrix in similarities]
 
     def mean_agreement(keys: NDArray[np.intp], axis: int = -1) -> NDArray[np.float64]:
         total = np.zeros(keys.shape[:-1])
@@ -571,76 +555,9 @@ def _mantel_p(
             total += goal[order[..., i], order[..., j]] @ ranks
         return total
 
-    return float(permutation_test(
-        (np.arange(len(screen.names)),), mean_agreement, permutation_type="pairings",
-        n_resamples=n_permutations, alternative="greater", vectorized=True, batch=100, rng=seed,
-    ).pvalue)  # fmt: skip
-
-
-# As published ------------------------------------------------------------------------------------
-
-
-def published_reference(
-    cells: AnnData,
-    *,
-    perturbation: str = "perturbation",
-    control: str = "control",
-    state: str = "",
-    min_cells: int = 5,
-    n_top: int = 500,
-) -> dict[str, Screen]:
-    """Reference of the published code: top genes by t, zeros elsewhere, raw ranks, all cells.
-
-    Parameters
-    ----------
-    cells
-        Cells; values as they lie in ``raw`` or ``X``, nothing is normalised.
-    perturbation, control, state, min_cells
-        As in `halve`.
-    n_top
-        Genes kept per perturbation.
-
-    Returns
-    -------
-    dict
-        `Screen` by state, of one "halving" with the same cells on both sides; its reference holds
-        cosines of ranks that were not centred, which all lie near 1.
-    """
-    names = _names(cells, perturbation, control)
-    states = labels(cells, state) if state else np.full(cells.n_obs, "all")
-    X, screens = cells.X if cells.raw is None else cells.raw.X, {}
-    for s in pd.unique(states):
-        rows = np.flatnonzero(states == s)
-        table = _cell_numbers(names[rows], states[rows], control, min_cells)
-        kept = table.index[table["status"] == "kept"]
-        change, error = _differences(X[rows], names[rows], kept, control)
-        top = np.argsort(-np.abs(change / (error + 1e-8)), axis=1, kind="stable")[:, :n_top]
-        values = np.zeros_like(change)
-        np.put_along_axis(values, top, np.take_along_axis(change, top, axis=1), axis=1)
-        goal = cosine_similarity(rankdata(values[:, np.unique(top)], axis=1))
-        halving = Halving(np.arange(len(kept)), goal, _inside(names, rows, [*kept, control]))
-        screens[str(s)] = Screen(kept, (halving,), table)
-    return screens
-
-
-def published_score(embedding: Any, cells: AnnData, *, screen: Screen) -> dict[str, float]:
-    """Score an embedding as the published code does, for `sclin.measure`.
-
-    Parameters
-    ----------
-    embedding, cells
-        As in `score`.
-    screen
-        One state of what `published_reference` returned.
-
-    Returns
-    -------
-    dict
-        ``effect_similarity``, and ``pair_p``, a p value that counts pairs as if independent.
-    """
-    (halving,) = screen.halvings
-    found = halving.similarity(embedding, centred=False)
-    pairs = (squareform(m, checks=False) for m in (halving.reference, found))
-    test = spearmanr(*pairs)
-    p_value = float(np.nan_to_num(test.pvalue, nan=1.0))
-    return {"effect_similarity": float(np.nan_to_num(test.statistic)), "pair_p": p_value}
+    names = (np.arange(len(screen.names)),)
+    test = permutation_test(
+        names, mean_agreement, permutation_type="pairings", alternative="greater",
+        n_resamples=n_permutations, vectorized=True, batch=100, rng=seed,
+    )  # fmt: skip
+    return float(test.pvalue)

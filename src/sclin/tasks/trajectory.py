@@ -1,8 +1,8 @@
 """Trajectory: how well a representation puts cells in the order in which they were made.
 
-`published_score` compares the diffusion pseudotime of a representation with that of PCA on the same
-cells, from one root, and keeps the padding of the neighbourhood overlap.
-`score` compares with the time that was measured, from many roots, inside each donor.
+`score` compares diffusion pseudotime with the time that was measured, from many roots, inside each
+donor. The published protocol compares with `reference_pca` of the same cells, from one root, and
+has the padding of `padded_overlap`; chapter 12 walks through it.
 """
 
 from __future__ import annotations
@@ -17,20 +17,17 @@ from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
-from scipy.stats import rankdata
 from sklearn.neighbors import NearestNeighbors
 
 from sclin.errors import InputError
 from sclin.representations import dense, labels
-from sclin.statistics import bootstrap
+from sclin.statistics import bootstrap, spearman
 
 __all__ = [
     "early_roots",
     "measured_time",
     "padded_overlap",
     "pseudotime",
-    "published_pseudotime",
-    "published_score",
     "reference_pca",
     "score",
     "undo_padding",
@@ -174,23 +171,8 @@ def pseudotime(
     return np.array(times)
 
 
-def _spearman(rows: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
-    """Spearman of each row with the target, over the row's finite values.
-
-    NaN where fewer than three are finite, 0 where one side is constant: a constant orders nothing.
-    """
-    goal, scores = np.asarray(target, dtype=float), []
-    for row in np.atleast_2d(rows):
-        at = np.isfinite(row)
-        a, b = rankdata(row[at]), rankdata(goal[at])
-        a, b = a - a.mean(), b - b.mean()
-        norm = np.sqrt((a @ a) * (b @ b))
-        scores.append(np.nan if at.sum() < 3 else a @ b / norm if norm > 0 else 0.0)
-    return np.array(scores)
-
-
 def _mean_spearman(columns: NDArray[Any], target: NDArray[Any]) -> float:
-    return float(np.nanmean(_spearman(columns.T, target)))
+    return float(np.nanmean(spearman(columns.T, target)))
 
 
 def _nearest(X: NDArray[Any], n_neighbors: int) -> sparse.csr_matrix:
@@ -318,35 +300,13 @@ def score(
             found[metric] = values.rename_axis(donor)
         else:
             found[metric] = bootstrap(statistic, *arrays["all cells"], n_boot=200, seed=seed)
-    by_donor = [_spearman(places[:, at], clock[at]) for at in blocks.values()]
+    by_donor = [spearman(places[:, at], clock[at]) for at in blocks.values()]
     by_root = pd.Series(np.nanmean(by_donor, axis=0), index=pd.Index(roots, name="root"))
     return found | {
         "pseudotime_by_root": by_root,
         "root_sd": float(by_root.std()) if roots.size > 1 else 0.0,
         "unreachable": float(1 - np.isfinite(places).mean()),
     }
-
-
-def published_pseudotime(
-    embedding: Any, cells: AnnData, *, time: str = "time", order: Sequence[Any] = (),
-    n_neighbors: int = 30, seed: int = 0,
-) -> AnnData:  # fmt: skip
-    """Scanpy's own pseudotime from the first cell of the earliest time, as the published code has.
-
-    Parameters
-    ----------
-    embedding, cells, time, order, n_neighbors, seed
-        As in `score`.
-
-    Returns
-    -------
-    AnnData
-        ``obs["dpt_pseudotime"]``; ``obsp["distances"]`` with ``n_neighbors - 1`` cells a row.
-    """
-    graph = _neighbor_graph(embedding, n_neighbors, seed)
-    graph.uns["iroot"] = int(np.argmin(measured_time(cells, time, order=order)))
-    sc.tl.dpt(graph, n_dcs=10)
-    return graph
 
 
 def padded_overlap(a: Any, b: Any, *, n_neighbors: int = 30) -> NDArray[np.float64]:
@@ -399,45 +359,3 @@ def undo_padding(value: ArrayLike, *, n_neighbors: int = 30) -> NDArray[np.float
     """
     k = n_neighbors
     return np.asarray((k * np.asarray(value, dtype=float) - 1) / (k - 1))
-
-
-def published_score(
-    embedding: Any,
-    cells: AnnData,
-    *,
-    reference: AnnData,
-    time: str = "time",
-    order: Sequence[Any] = (),
-    n_pairs: int = 5000,
-    seed: int = 0,
-) -> dict[str, float]:
-    """Score an embedding by its agreement with PCA, for `sclin.measure`; donors play no part.
-
-    Parameters
-    ----------
-    embedding, cells, time, order, n_pairs, seed
-        As in `score`.
-    reference
-        `published_pseudotime` on `reference_pca`.
-
-    Returns
-    -------
-    dict
-        ``pseudotime_corr``, ``neighborhood_overlap`` (padded), ``neighborhood_overlap_recovered``
-        and ``global_geom_corr``.
-    """
-    X = dense(embedding)
-    graph = published_pseudotime(X, cells, time=time, order=order, seed=seed)
-    goal, found = (g.obs["dpt_pseudotime"].to_numpy(dtype=float) for g in (reference, graph))
-    both = np.isfinite(goal) & np.isfinite(found)
-    i, j = _random_pairs(goal.size, n_pairs, seed)
-    apart = np.abs(goal[i] - goal[j])
-    near = np.isfinite(apart)
-    far = np.linalg.norm(X[i] - X[j], axis=1)
-    overlap = padded_overlap(reference.obsp["distances"], graph.obsp["distances"]).mean()
-    return {
-        "pseudotime_corr": _spearman(found[both], goal[both])[0],
-        "neighborhood_overlap": float(overlap),
-        "neighborhood_overlap_recovered": float(undo_padding(overlap)),
-        "global_geom_corr": _spearman(far[near], apart[near])[0],
-    }
