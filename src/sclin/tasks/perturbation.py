@@ -159,7 +159,8 @@ def _averages(
     """Matrix that averages cells by group, over some rows, ``(n_groups, n_cells)``."""
     groups = pd.Index(groups)
     codes = groups.get_indexer(pd.Index(np.asarray(names)))
-    rows = np.flatnonzero(codes >= 0) if rows is None else rows
+    rows = np.arange(codes.size) if rows is None else rows
+    rows = rows[codes[rows] >= 0]
     share = 1 / np.bincount(codes[rows], minlength=groups.size)
     return sparse.csr_matrix((share[codes[rows]], (codes[rows], rows)), (groups.size, codes.size))
 
