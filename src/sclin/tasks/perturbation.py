@@ -246,7 +246,7 @@ def effect_similarity(shifts: ArrayLike) -> NDArray[np.float64]:
 def effect_p_values(
     X: Any,
     names: ArrayLike,
-    perturbations: Sequence[str],
+    perturbations: Iterable[str],
     *,
     control: str = "control",
     own_gene: Mapping[str, int] | None = None,
@@ -369,7 +369,7 @@ class Screen:
         """
         scores = []
         for halving, found in zip(self.halvings, similarities, strict=True):
-            rows = pd.Index(halving.members).get_indexer(np.asarray(chosen))
+            rows = pd.Index(halving.members).get_indexer(pd.Index(np.asarray(chosen)))
             rows = rows[rows >= 0]
             a, b = rows[np.array(np.triu_indices(rows.size, 1))]
             at = a[a != b], b[a != b]
@@ -383,9 +383,10 @@ def _cell_numbers(
 ) -> pd.DataFrame:
     """Cells of each perturbation by state; ``status`` says which are too few."""
     counts = pd.crosstab(names, states, rownames=["perturbation"])[list(pd.unique(states))]
-    for state in counts.columns[counts.loc[control] < min_cells]:
+    base = counts.loc[[control]].min()
+    if base.min() < min_cells:
         raise InputError(
-            f"Control {control!r} has fewer than {min_cells} cells in state {state!r}; "
+            f"Control {control!r} has fewer than {min_cells} cells in state {base.idxmin()!r}; "
             "lower min_cells or leave this state out."
         )
     table = counts.drop(index=control).rename_axis(columns=None)
@@ -449,16 +450,21 @@ def halve(
     table = _cell_numbers(names, states, control, min_cells)
     kept = table.index[table["status"] == "kept"]
     by_state = {str(s): np.flatnonzero(states == s) for s in pd.unique(states)}
-    X, own = log_normalize(cells), _own_genes(cells, kept)
-    draw = {"control": control, "n_cells": int(table.loc[kept, list(by_state)].to_numpy().min())}
+    X, own = log_normalize(cells), {str(gene): i for i, gene in enumerate(cells.var_names)}
+    if "symbol" in cells.var:
+        own = {str(symbol): i for i, symbol in enumerate(cells.var["symbol"])} | own
+    size = int(table.loc[kept, list(by_state)].to_numpy().min())
     found: dict[str, list[Halving]] = {s: [] for s in by_state}
     for h in range(n_halvings):
         halves, p_values = {}, []
         for s, rows in by_state.items():
-            first, second = draw_halves(names[rows], kept, seed=1000 * seed + h, **draw)
-            halves[s] = first, second = rows[first], rows[second]
-            test = {"control": control, "own_gene": own, "n_permutations": 399}
-            p_values.append(effect_p_values(X[first], names[first], kept, **test))
+            drawn = draw_halves(
+                names[rows], kept, control=control, n_cells=size, seed=1000 * seed + h
+            )
+            halves[s] = first, _ = rows[drawn[0]], rows[drawn[1]]
+            p_values.append(effect_p_values(
+                X[first], names[first], kept, control=control, own_gene=own, n_permutations=399
+            ))  # fmt: skip
         adjusted = false_discovery_control(np.concatenate(p_values)).reshape(len(halves), -1)
         members = np.flatnonzero((adjusted <= alpha).any(axis=0))
         if members.size < _MIN_PERTURBATIONS:
@@ -474,14 +480,6 @@ def halve(
     times = np.bincount(np.concatenate([h.members for h in found[s]]), minlength=len(kept))
     table["proven"] = pd.Series(times / n_halvings, index=kept)
     return {s: Screen(kept, tuple(halvings), table) for s, halvings in found.items()}
-
-
-def _own_genes(cells: AnnData, names: Iterable[str]) -> dict[str, int]:
-    """Column of the gene that each perturbation is named after, where there is one."""
-    ids = {str(gene): i for i, gene in enumerate(cells.var_names)}
-    if "symbol" in cells.var:
-        ids = {str(symbol): i for i, symbol in enumerate(cells.var["symbol"])} | ids
-    return {name: ids[name] for name in names if name in ids}
 
 
 def score(

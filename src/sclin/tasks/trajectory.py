@@ -66,7 +66,7 @@ def measured_time(
     if not order and isinstance(values.dtype, pd.CategoricalDtype) and values.cat.ordered:
         order = list(values.cat.categories)
     if order:
-        time = pd.Index(map(str, order)).get_indexer(text).astype(float)
+        time = pd.Index(map(str, order)).get_indexer(pd.Index(text)).astype(float)
         strangers = np.unique(text[time < 0])
         if strangers.size:
             raise InputError(
@@ -301,10 +301,10 @@ def score(
         else:
             found[metric] = bootstrap(statistic, *arrays["all cells"], n_boot=200, seed=seed)
     by_donor = [spearman(places[:, at], clock[at]) for at in blocks.values()]
-    by_root = pd.Series(np.nanmean(by_donor, axis=0), index=pd.Index(roots, name="root"))
+    by_root = np.nanmean(by_donor, axis=0)
     return found | {
-        "pseudotime_by_root": by_root,
-        "root_sd": float(by_root.std()) if roots.size > 1 else 0.0,
+        "pseudotime_by_root": pd.Series(by_root, index=pd.Index(roots, name="root")),
+        "root_sd": float(by_root.std(ddof=1)) if roots.size > 1 else 0.0,
         "unreachable": float(1 - np.isfinite(places).mean()),
     }
 
