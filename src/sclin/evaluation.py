@@ -6,6 +6,7 @@ Both return `Results`: a table, what it rests on, paired comparisons and a verdi
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -248,7 +249,10 @@ def _folds(cv: Any, y: NDArray[Any], units: NDArray[Any] | None, seed: int) -> l
         by_cell = StratifiedKFold(5, shuffle=True, random_state=seed)
         cv = by_cell if units is None else LeaveOneGroupOut()
     try:
-        pairs = list(cv.split(np.zeros(len(y)), y, units) if hasattr(cv, "split") else cv)
+        with warnings.catch_warnings():
+            # Groups are what intervals resample too, so a splitter by cells may well get them.
+            warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)
+            pairs = list(cv.split(np.zeros(len(y)), y, units) if hasattr(cv, "split") else cv)
     except ValueError as error:
         raise InputError(
             f"{type(cv).__name__} cannot split these cells: {error}\n"
