@@ -14,7 +14,6 @@ import inspect
 import os
 import time
 import warnings
-from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -26,13 +25,14 @@ os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
-from sclin.benchmarks._cells import donor_values, keep_classes, open_cells, splits_for
-from sclin.benchmarks.ablation import RECOMMENDED, LinearVariant
-from sclin.evaluation import Split, macro_f1_difference, macro_f1_interval
-from sclin.representations import grid, log_normalize
+import sclin
+from sclin import datasets
+from sclin.heads import head
+from sclin.statistics import score_difference
+from sclin.tasks.cell_types import donor_column, keep_classes, recommended
 
 try:
     import celltypist
@@ -41,9 +41,7 @@ except ImportError as error:
 
 RESULTS = Path(__file__).parent / "results" / "peer_celltypist.csv"
 LABEL, MIN_CELLS, N_BOOT, SEED = "cell_type", 20, 1000, 0
-OPTIONS = {"logistic": {"n_genes": 20_000, "n_components": 220}}
 PEERS = ("CellTypist", "CellTypist, feature selection")
-Predict = Callable[[AnnData, NDArray, list[Split]], NDArray]
 
 
 class OneVersusRest(LogisticRegression):
@@ -73,73 +71,45 @@ if REPLACED:
     import_module("celltypist.train").LogisticRegression = OneVersusRest
 
 
-def by_grid(name: str, kind: str) -> Predict:
-    """Predict with a pair of the chapter, with its options."""
+class CellTypist(ClassifierMixin, BaseEstimator):
+    """CellTypist on log1p of counts per 10,000 as a head, defaults otherwise."""
 
-    def predict(adata: AnnData, y: NDArray, splits: list[Split]) -> NDArray:
-        ((_, p),) = grid(
-            adata, LABEL, representations=[name], heads=[kind],
-            splits=splits, options=OPTIONS, seed=SEED,
-        ).items()  # fmt: skip
-        predicted = np.empty(y.size, dtype=object)
-        predicted[p.cell] = p.y_pred
-        return predicted
+    def __init__(self, *, feature_selection: bool = False):
+        self.feature_selection = feature_selection
 
-    return predict
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        self.model_ = celltypist.train(
+            AnnData(X.copy()), labels=y, feature_selection=self.feature_selection,
+            random_state=SEED,
+        )  # fmt: skip
+        return self
 
-
-def by_variant(**options) -> Predict:
-    """Predict with a variant of the ablation."""
-
-    def predict(adata: AnnData, y: NDArray, splits: list[Split]) -> NDArray:
-        predicted = np.empty(y.size, dtype=object)
-        for split in splits:
-            model = LinearVariant(seed=SEED, **options).fit(adata[split.train], y[split.train])
-            predicted[split.test] = model.predict(adata[split.test])
-        return predicted
-
-    return predict
+    def predict(self, X):
+        answer = celltypist.annotate(AnnData(X.copy()), model=self.model_, majority_voting=False)
+        return answer.predicted_labels["predicted_labels"].to_numpy().astype(str)
 
 
-def by_celltypist(*, feature_selection: bool) -> Predict:
-    """Predict with CellTypist, trained on log1p of counts per 10,000, defaults otherwise."""
-
-    def predict(adata: AnnData, y: NDArray, splits: list[Split]) -> NDArray:
-        values = AnnData(log_normalize(adata), obs=adata.obs[[]].copy(), var=adata.var[[]].copy())
-        predicted = np.empty(y.size, dtype=object)
-        for split in splits:
-            model = celltypist.train(
-                values[split.train].copy(), labels=y[split.train],
-                feature_selection=feature_selection, random_state=SEED,
-            )  # fmt: skip
-            answer = celltypist.annotate(
-                values[split.test].copy(), model=model, majority_voting=False
-            )
-            predicted[split.test] = answer.predicted_labels["predicted_labels"].to_numpy()
-        return predicted
-
-    return predict
-
-
-METHODS: dict[str, Predict] = {
-    PEERS[0]: by_celltypist(feature_selection=False),
-    PEERS[1]: by_celltypist(feature_selection=True),
-    "rank + projection": by_grid("rank", "projection"),
-    "rank + logistic": by_grid("rank", "logistic"),
-    "lognorm + logistic": by_grid("lognorm", "logistic"),
-    "hvg_pca + logistic": by_grid("hvg_pca", "logistic"),
-    "recommended": by_variant(**RECOMMENDED),
-    "recommended, log values": by_variant(**RECOMMENDED, values="lognorm"),
+#: Representation and head of each method.
+METHODS = {
+    PEERS[0]: ("lognorm", CellTypist()),
+    PEERS[1]: ("lognorm", CellTypist(feature_selection=True)),
+    "rank + projection": ("rank", head("projection")),
+    "rank + pipeline": ("rank", head("pipeline", seed=SEED)),
+    "rank + logistic": ("rank", head("logistic")),
+    "lognorm + logistic": ("lognorm", head("logistic")),
+    "hvg_pca + logistic": ("hvg_pca", head("logistic")),
+    "recommended": ("rank", recommended(seed=SEED)),
+    "recommended, log values": ("lognorm", recommended(seed=SEED)),
 }
 
 
-def prepare(dataset: str) -> tuple[str, AnnData, str]:
+def prepare(dataset: str) -> tuple[AnnData, str]:
     """Load a dataset, keep the classes with enough cells, compile what will be timed."""
-    name, cells = open_cells(dataset)
-    adata, dropped = keep_classes(cells, LABEL, min_cells=MIN_CELLS)
-    few = adata[::10].copy()
-    LinearVariant(n_components=5).fit(few, few.obs[LABEL].astype(str)).predict(few)
-    return name, adata, f"{int(dropped['n_cells'].sum())} cells of {len(dropped)} classes left out"
+    cells, dropped = keep_classes(datasets.load(dataset), LABEL, min_cells=MIN_CELLS)
+    few = cells[::10].copy()
+    sclin.evaluate(few, LABEL, representations=["rank"], heads=["centroid"], n_boot=2)
+    return cells, f"{int(dropped['n_cells'].sum())} cells of {len(dropped)} classes left out"
 
 
 def main() -> None:
@@ -151,45 +121,45 @@ def main() -> None:
     celltypist.logger.set_level(40)
     versions = {p: version(p) for p in ("celltypist", "scikit-learn", "numpy")}
     rows: list[dict] = []
-    first: dict[str, NDArray] = {}
+    first: dict[str, pd.DataFrame] = {}
     # The slowest method goes last, so that a run that is stopped early loses only that.
     jobs = [(d, m) for slow in (False, True) for d in arguments.datasets
             for m in METHODS if (m == PEERS[1]) == slow]  # fmt: skip
     opened = {dataset: prepare(dataset) for dataset in arguments.datasets}
     for done, (dataset, method) in enumerate(jobs, start=1):
-        name, adata, note = opened[dataset]
-        y = adata.obs[LABEL].astype(str).to_numpy()
-        donors = donor_values(adata, "auto")
-        splits, split_name = splits_for(y, donors, seed=SEED)
+        cells, note = opened[dataset]
+        name, judge = METHODS[method]
         start, busy = time.perf_counter(), time.process_time()
-        predicted = METHODS[method](adata, y, splits).astype(str)
+        found = sclin.evaluate(
+            cells, LABEL, representations=[name], heads={method: judge}, scoring=["f1_macro"],
+            groups=donor_column(cells), n_boot=N_BOOT, seed=SEED,
+        )  # fmt: skip
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - busy
-        settings = {"groups": donors, "n_boot": N_BOOT, "seed": SEED}
-        score = macro_f1_interval(y, predicted, **settings)
-        less = [float("nan")] * 3
-        if dataset in first:
-            less = list(macro_f1_difference(y, predicted, first[dataset], **settings)[:3])
-        first.setdefault(dataset, predicted)
+        score, told = found.table.iloc[0], found.predictions
+        peer = first.setdefault(dataset, told)
+        less = score_difference(
+            "f1_macro", told["y_true"], told["y_pred"], peer["y_pred"], groups=told["group"],
+            n_boot=N_BOOT, seed=SEED,
+        )  # fmt: skip
         if method in PEERS and REPLACED:
             note += "; one-versus-rest by the script, scikit-learn has no multi_class"
         rows.append(
             {
-                "dataset": name, "method": method, "split": split_name,
-                "macro_f1": score.value, "ci_low": score.low, "ci_high": score.high,
-                "less_celltypist": less[0], "less_low": less[1], "less_high": less[2],
-                "n_cells": y.size, "n_donors": np.unique(donors).size,
-                "n_classes": np.unique(y).size,
+                "dataset": dataset, "method": method, "split": "one donor held out",
+                "macro_f1": score["value"], "ci_low": score["ci_low"], "ci_high": score["ci_high"],
+                "less_celltypist": less.difference, "less_low": less.ci_low,
+                "less_high": less.ci_high, "n_cells": cells.n_obs,
+                "n_donors": told["group"].nunique(), "n_classes": cells.obs[LABEL].nunique(),
                 "seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2),
                 "threads": int(os.environ["OMP_NUM_THREADS"]), "cores": os.cpu_count(),
                 **versions, "note": note,
             }
         )  # fmt: skip
         rest = [
-            {"dataset": opened[d][0], "method": m, "note": "not run: stopped for time"}
-            for d, m in jobs[done:]
+            {"dataset": d, "method": m, "note": "not run: stopped for time"} for d, m in jobs[done:]
         ]
         pd.DataFrame(rows + rest).to_csv(arguments.to, index=False, float_format="%.4f")
-        print(f"{name}, {method}: {score.value:.3f}, {seconds:.1f} s", flush=True)
+        print(f"{dataset}, {method}: {score['value']:.3f}, {seconds:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

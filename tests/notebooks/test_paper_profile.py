@@ -8,16 +8,10 @@ import pytest
 import yaml
 from anndata import AnnData
 
+import sclin
 from sclin import datasets
-from sclin.benchmarks import (
-    cell_types,
-    cross_species,
-    disease_state,
-    manifold,
-    regulation,
-    structure,
-)
 from sclin.datasets import simulate
+from sclin.tasks import cell_types, cross_species, disease_state, manifold, regulation, structure
 
 PROFILE = Path(__file__).parents[2] / "notebooks" / "profiles" / "paper.yml"
 FAST = {"representations": ["rank"], "heads": ["projection"], "n_boot": 5}
@@ -70,19 +64,21 @@ def testis(folder):
     return made, tables
 
 
-def test_cell_types_and_regulation(folder, profile):
+def test_cell_types(folder, profile):
     chosen = profile["05_cell_types"]
-    named = {chosen["dataset"], *chosen["tissues"], *chosen["judges"], *chosen["experiments"]}
+    named = {chosen["dataset"], *chosen["tissues"], *chosen["experiments"]}
     for name in named:
         tabula(folder, name.partition("tissue=")[2])
-    for protocol in ("corrected", "as_published"):
-        found = cell_types.run(
-            sorted(named), protocol=protocol, min_cells=5, controls=False, **FAST
-        )
-        assert set(found.results["dataset"]) == named
-    moved = cell_types.between(chosen["experiments"], min_cells=5, **FAST)
-    assert len(moved.scores) == 2
+    for name, cells in datasets.load_many(sorted(named)).items():
+        kept, left_out = cell_types.keep_classes(cells, "cell_type", min_cells=5)
+        found = sclin.evaluate(kept, "cell_type", groups=cell_types.donor_column(kept), **FAST)
+        assert found.table["unit"].eq("donor").all() and left_out.empty
+        assert found.table["dataset"].eq(name).all() and name in named
+
+
+def test_regulation(folder, profile):
     chosen = profile["09_gene_regulation"]
+    tabula(folder, "")
     cells = datasets.load(chosen["dataset"])
     present = [tf for tf in chosen["factors"] if tf in set(cells.var["symbol"])]
     assert len(regulation.association(cells, present[0]))
@@ -95,16 +91,22 @@ def test_disease_state(folder, profile):
     obs = {"infected": infected, "donor_id": made.obs["donor"]}
     name = profile["06_disease_state"]["dataset"]
     write(folder, name, None, made.X, obs, made.var_names, made.var_names)
-    options = {"clusterwise": (), **FAST}  # the clusters need no file of the paper
-    found = disease_state.run(name, **options)
-    assert found.left_out["n_genes"].sum() == 10 and len(set(found.donors)) == 4
+    by_name = datasets.load(name)
+    host = disease_state.host_genes(by_name)
+    assert (~host).sum() == 10 and by_name.obs["donor"].nunique() == 4
     (folder / "sars_cov_2_lung.h5ad").rename(folder / "mine.h5ad")
-    by_path = disease_state.run(f"{name}:path={folder}/mine.h5ad", **options)
-    pd.testing.assert_series_equal(by_path.results["value"], found.results["value"])
-    plain = disease_state.run(
-        str(folder / "mine.h5ad"), label="infected", donor="donor_id", **options
-    )
-    pd.testing.assert_series_equal(plain.results["value"], found.results["value"])
+    by_path = datasets.load(f"{name}:path={folder}/mine.h5ad")
+    plain = datasets.load(str(folder / "mine.h5ad"))
+    scores = [
+        sclin.evaluate(cells[:, host].copy(), label, groups=donor, **FAST).table["value"]
+        for cells, label, donor in (
+            (by_name, "condition", "donor"),
+            (by_path, "condition", "donor"),
+            (plain, "infected", "donor_id"),
+        )
+    ]
+    pd.testing.assert_series_equal(scores[1], scores[0])
+    pd.testing.assert_series_equal(scores[2], scores[0])
 
 
 def test_testis(testis, profile):
