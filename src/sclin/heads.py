@@ -30,7 +30,6 @@ from sclin.projection import CentroidProjection
 __all__ = ["HEADS", "CentroidHead", "KNNHead", "LogisticHead", "head"]
 
 _BLOCK = 256  # cells made dense at once
-_NARROW = 1000  # columns that are made dense, whatever the number of cells
 _TOL, _STEPS = 1e-5, 2000  # where the solver of the logistic regression stops
 
 
@@ -76,14 +75,14 @@ class LogisticHead(_Centred):
     With more columns than cells the fit is exact on the coordinates of the training cells in
     their own span, because an L2 penalty cannot see a rotation. For n cells this costs the
     products of all pairs of cells and n^3, whatever the number of genes.
-    Above ``max_cells`` wide matrices are fitted by L-BFGS on products with the matrix as it is.
+    Above ``max_cells`` cells and columns, L-BFGS works on products with the matrix as it is.
 
     Parameters
     ----------
     C
         Inverse strength of the L2 penalty.
     max_cells
-        Most training cells whose span is computed.
+        Most training cells whose span is computed, and most columns that are made dense.
     """
 
     def __init__(self, *, C: float = 1.0, max_cells: int = 5000) -> None:
@@ -94,7 +93,7 @@ class LogisticHead(_Centred):
         """Fit on training cells."""
         Z, codes = self._fit_centre(X, y)
         n_cells, n_columns = Z.shape
-        if n_columns <= _NARROW or n_columns <= n_cells <= self.max_cells:
+        if n_columns <= min(n_cells, self.max_cells):
             self.coef_, self.intercept_ = self._solve(Z.cells(slice(None)), codes)
         elif n_cells <= self.max_cells:
             pairs = Z.gram()
@@ -214,13 +213,12 @@ class PipelineHead(Pipeline):
 
     def fit(self, X: Any, y: ArrayLike | None = None, **params: Any) -> PipelineHead:
         """Fit on training cells; with few of them, PCA keeps as many components as they bear."""
-        n_components = self["pca"].n_components
-        if X.shape[1] <= n_components:
+        n = self["pca"].n_components
+        if X.shape[1] <= n:
             raise InputError(
-                f"The pipeline reduces a whole genome to {n_components} components; these "
-                f"{X.shape[1]} columns are not more. Use the head 'logistic'."
+                f"The pipeline takes over {n} columns, not {X.shape[1]}; use 'logistic'."
             )
-        self["pca"].n_components = min(n_components, X.shape[0] - 1)
+        self["pca"].n_components = min(n, X.shape[0] - 1)
         return super().fit(X, y, **params)
 
 

@@ -37,7 +37,6 @@ def test_logistic_on_wide_ranks_equals_scikit_learn_on_dense_columns(
     counts, y, n_classes, path, monkeypatch
 ):
     monkeypatch.setattr(heads, "_TOL", 1e-10)
-    monkeypatch.setattr(heads, "_NARROW", 10)
     keep = np.flatnonzero(y < f"type {n_classes}")[:90]
     Z = rank_normalize(counts)[keep]
     head = heads.LogisticHead(max_cells=5000 if path == "span" else 5).fit(Z, y[keep])
@@ -107,7 +106,7 @@ def test_centroid_is_the_largest_cosine_with_centred_class_means(counts, y):
     [
         (lambda X, y: heads.head("logistics"), "Did you mean 'logistic'"),
         (lambda X, y: heads.KNNHead(n_neighbors=999).fit(X, y), "fewer than 999"),
-        (lambda X, y: heads.head("pipeline").fit(X, y), "Use the head 'logistic'"),
+        (lambda X, y: heads.head("pipeline").fit(X, y), "use 'logistic'"),
         (lambda X, y: heads.head("projection").fit(X[:, :2], y), "no basis"),
         (
             lambda X, y: heads.head("projection").fit(X.toarray() - X.toarray().mean(0), y),
