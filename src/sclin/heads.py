@@ -97,7 +97,7 @@ class LogisticHead(_Centred):
             self.coef_, self.intercept_ = self._solve(Z.cells(slice(None)), codes)
         elif n_cells <= self.max_cells:
             pairs = Z.gram()
-            pairs[np.diag_indices(n_cells)] += 1e-10 * pairs.trace() / n_cells  # centred: singular
+            pairs[np.diag_indices(n_cells)] += 1e-10 * (pairs.trace() / n_cells or 1.0)  # singular
             rotated = np.linalg.cholesky(pairs)
             inside, self.intercept_ = self._solve(rotated, codes)
             self.coef_ = Z.T_dot(solve_triangular(rotated, inside.T, lower=True, trans="T")).T
