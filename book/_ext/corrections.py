@@ -8,6 +8,7 @@ import pandas as pd
 import tables
 
 KEYS = ["chapter", "dataset", "representation", "head", "variant", "metric"]
+PROTOCOLS = ["as_published", "corrected"]
 MOST = 8
 
 
@@ -15,31 +16,33 @@ def pairs(rows: pd.DataFrame) -> pd.DataFrame:
     """Pair the rows of the two protocols that share their keys.
 
     Protocols may split differently, so a split is a key only where both have it; keys that fit
-    several rows of one protocol pair nothing. Columns: `KEYS` and the two protocols.
+    several rows of one protocol pair nothing. Columns: `KEYS`, ``split`` and the two protocols.
     """
     found = []
     for keys in ([*KEYS, "split"], KEYS):
-        each = {
-            name: tables.where(rows, protocol=name).drop_duplicates(keys, keep=False)
-            for name in ("as_published", "corrected")
-        }
-        values = [part.set_index(keys)["value"].rename(name) for name, part in each.items()]
-        both = pd.concat(values, axis=1, join="inner").reset_index()
-        found.append(both)
-        rows = rows.merge(both[keys], on=keys, how="left", indicator=True)
-        rows = rows[rows.pop("_merge") == "left_only"]
-    return pd.concat(found, ignore_index=True)[[*KEYS, "as_published", "corrected"]]
+        each = [
+            tables.where(rows, protocol=name)
+            .drop_duplicates(keys, keep=False)
+            .set_index(keys)["value"]
+            .rename(name)
+            for name in PROTOCOLS
+        ]
+        found.append(pd.concat(each, axis=1, join="inner").reset_index())
+        paired = rows.set_index(keys).index.isin(found[-1].set_index(keys).index)
+        rows = rows[~paired]
+    return pd.concat(found, ignore_index=True).fillna({"split": ""})
 
 
 def protocols(root: Path, task: str) -> str:
     """Show what the corrections of one task change, wherever both protocols were run.
 
-    Variants, classes one by one, and all layers of a model but the final one are left out.
+    Variants, classes one by one, p values, and all layers of a model but the final one are left
+    out.
     """
     if (results := tables.results(root)) is None:
         return "There are no results yet."
     rows = tables.where(results, task=task, source="reproduced", variant="")
-    rows = rows[rows["layer"].isin(["", "final"]) & ~rows["metric"].str.contains("[", regex=False)]
+    rows = rows[rows["layer"].isin(["", "final"]) & ~rows["metric"].str.contains(r"\[|_p$")]
     both = pairs(rows).query("as_published != 0").dropna()
     if both.empty:
         return (
@@ -49,14 +52,14 @@ def protocols(root: Path, task: str) -> str:
     shown = both.loc[change.nlargest(MOST).index].sort_values(KEYS)
     lines = [
         [
-            f"`{dataset}`",
-            f"`{name}`" + f", `{head}`" * bool(head),
-            metric.replace("_", " "),
-            f"{old:.3f}",
-            f"{new:.3f}",
-            f"{new - old:+.3f}",
+            f"`{row.dataset}`" + f", {row.split}" * (row.split not in ("", "pooled")),
+            f"`{row.representation}`" + f", `{row.head}`" * bool(row.head),
+            row.metric.replace("_", " "),
+            f"{row.as_published:.3f}",
+            f"{row.corrected:.3f}",
+            f"{row.corrected - row.as_published:+.3f}",
         ]
-        for _, dataset, name, head, _, metric, old, new in shown.itertuples(index=False)
+        for row in shown.itertuples()
     ]
     head = ["Dataset", "Representation, head", "Metric", "As published", "Corrected", "Change"]
     note = f"{len(both)} scores have both protocols; the {len(lines)} that change most:\n\n"

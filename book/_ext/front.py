@@ -24,7 +24,7 @@ from sclin.plotting import PALETTE, set_style
 class Task(NamedTuple):
     """A task of the front page: its name, the chapter that ran it, and what it measured.
 
-    Of the splits named, the first that the table holds; where there is one only, none is named.
+    Of several splits the first named here is taken, else the first in the table.
     """
 
     label: str
@@ -85,7 +85,7 @@ def headline(results: pd.DataFrame) -> pd.DataFrame:
         rows = tables.where(plain, task=name, chapter=task.chapter, metric=task.metric)
         simulated = rows["dataset"].str.startswith("sim_")
         rows = _first(rows, "dataset", rows[simulated == simulated.min()]["dataset"])
-        rows = _first(rows, "split", task.splits or rows["split"])
+        rows = _first(rows, "split", [*task.splits, *rows["split"]])
         for family, kind in FAMILIES.items():
             ours = rows.assign(
                 member=rows["representation"].str.replace(
@@ -281,7 +281,7 @@ def findings(root: Path) -> str:
     for task, group in headline(results).groupby("task", sort=False):
         about, first = TASKS[str(task)], group.iloc[0]
         data = first["dataset"].replace(" + ", "`, `")
-        part = f", {first['split']}" if about.splits and first["split"] != "pooled" else ""
+        part = f"<br>{first['split']}" if about.splits and first["split"] != "pooled" else ""
         simulated = "simulated, " * first["dataset"].startswith("sim_")
         name = (
             f"**[{about.label}](chapters/{about.chapter})**<br>"
@@ -308,8 +308,8 @@ def sentences(results: pd.DataFrame) -> list[str]:
     ours = {(row["task"], row["family"]): row for _, row in headline(results).iterrows()}
     told = []
     for family, claim in (
-        ("rank", "**Rank scores against log counts.**"),
-        ("model", "**A model must earn its cost.**"),
+        ("rank", "**Rank scores beside log counts.**"),
+        ("model", "**A model must earn its cost, beside log counts.**"),
     ):
         pairs = {
             task: (ours[task, family], ours[task, "usual"])
@@ -328,20 +328,25 @@ def _compared(results: pd.DataFrame, pairs: dict[str, tuple[pd.Series, pd.Series
     """Say for which tasks a paired comparison calls a lead, and for which it does not."""
     found: dict[str, list[str]] = {}
     for task, (a, b) in pairs.items():
-        numbers = f"{TASKS[task].label.lower()} ({a['value']:.2f} against {b['value']:.2f})"
+        simulated = "simulated cells, " * a["dataset"].startswith("sim_")
+        numbers = (
+            f"{TASKS[task].label.lower()} ({simulated}{a['value']:.2f} against {b['value']:.2f})"
+        )
         found.setdefault(paired(results, a, b), []).append(numbers)
     model = next(iter(pairs.values()))[0]["model"]
     words = {
-        "ahead": "Ahead, donors or other units paired: {}.",
-        "behind": "Behind, donors or other units paired: {}.",
-        "no difference": "No difference is shown: {}.",
-        "too few": "Too few donors or other units to prove a difference: {}.",
-        "not compared": "Without a paired comparison: {}.",
+        "ahead": "A paired test puts {who} ahead: {tasks}.",
+        "behind": "A paired test puts {who} behind: {tasks}.",
+        "no difference": "No difference is shown: {tasks}.",
+        "too few": "Too few donors or other units to prove a difference: {tasks}.",
+        "not compared": "Not tested in pairs: {tasks}.",
     }
-    who = f"The final layer of the model `{model}`, beside log counts. " * bool(model)
-    made = all(a["dataset"].startswith("sim_") for a, _ in pairs.values())
-    parts = [text.format(", ".join(found[key])) for key, text in words.items() if key in found]
-    return who + " ".join(parts) + " (Simulated cells.)" * made
+    who = f"the final layer of `{model}`" if model else "rank scores"
+    return " ".join(
+        text.format(who=who, tasks=", ".join(found[key]))
+        for key, text in words.items()
+        if key in found
+    )
 
 
 def _layer_choice(results: pd.DataFrame, gain: pd.DataFrame) -> str:
