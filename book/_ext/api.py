@@ -19,7 +19,7 @@ MODULES = {
         "linear",
     ],
     "tasks": ["tasks", "judge"],
-    "layers": ["layers", "layers.store", "layers.models", "layers.selection", "layers.tiny"],
+    "layers": ["layers", "layers.store", "layers.models", "layers.tiny"],
     "data": [
         "datasets",
         "datasets.orthologs",

@@ -200,8 +200,11 @@ def test_unknown_names(model, tmp_path, monkeypatch):
         layers.extract(model, toy(), tmp_path / "x", layers=[9], progress=False)
     with pytest.raises(ModelError, match="has no pooling 'men'"):
         layers.extract(model, toy(), tmp_path / "x", pooling="men", progress=False)
-    with pytest.raises(ModelError, match="No layer store of 'tiny'"):
+    layers.extract(model, toy(), progress=False)
+    with pytest.raises(ModelError, match=r"No layer store of 'tiny'.*layers\.extract"):
         layers.find_store("tiny", toy())
+    with pytest.raises(ModelError, match=r"8 of 20 cells are not in scf.*such as cell12.*extract"):
+        layers.find_store(model, toy(20))
     with pytest.raises(DataError, match="There is no"):
         layers.extract(model, tmp_path / "absent.h5ad", progress=False)
     store = layers.extract(model, toy(), tmp_path / "x", progress=False)

@@ -7,8 +7,9 @@ import pytest
 import scipy.sparse as sp
 
 from sclin import datasets
-from sclin.benchmarks import perturbation, trajectory
 from sclin.errors import InputError
+from sclin.representations import representation
+from sclin.tasks import perturbation, trajectory
 
 STATES = ("Rest", "Stim8hr", "Stim48hr")
 
@@ -27,6 +28,10 @@ def write(path, counts, obs):
     return path
 
 
+def embedding(cells):
+    return representation("rank_pca").fit(cells).transform(cells)
+
+
 def course(path, weeks):
     rng = np.random.default_rng(0)
     slope = np.repeat([10, -10, 0], 10)  # genes that rise, fall and stay
@@ -37,9 +42,12 @@ def course(path, weeks):
 def test_the_time_column_is_named_and_scored(tmp_path):
     path = course(tmp_path / "blood.h5ad", np.repeat([1, 2, 4], 40))
     cells = datasets.load("gse276896", path=path)
-    found = trajectory.run(cells, ["rank_pca"], time="week", n_roots=3, n_pairs=200)
-    row = found.results.query("metric == 'pseudotime_time_spearman'").iloc[0]
-    assert row["dataset"] == "gse276896" and row["value"] > 0.5
+    assert (
+        trajectory.score(embedding(cells), cells, time="week", n_roots=3)[
+            "pseudotime_time_spearman"
+        ].value
+        > 0.5
+    )
     same = datasets.load("gse276896", path=path, columns={"time": "week"})
     assert trajectory.measured_time(same).tolist() == cells.obs["week"].tolist()
 
@@ -47,7 +55,7 @@ def test_the_time_column_is_named_and_scored(tmp_path):
 def test_a_wrong_or_textual_time_column_lists_what_is_there(tmp_path):
     path = course(tmp_path / "blood.h5ad", np.repeat(["wk1", "wk2", "wk10"], 40))
     cells = datasets.load("gse276896", path=path)
-    with pytest.raises(InputError, match=r"no column 'Week'.*present: week, Cell.type.*'week'"):
+    with pytest.raises(InputError, match=r"no column 'Week'.*it has week, Cell.type.*'week'"):
         trajectory.measured_time(cells, "Week")
     with pytest.raises(InputError, match=r"obs has no column 'day'.*it has week, Cell.type"):
         datasets.load("gse276896", path=path, columns={"time": "day"})
@@ -82,10 +90,11 @@ def test_three_backed_states_are_thinned_joined_and_scored(tmp_path):
         part.file.close()
     cells = ad.concat(parts, label="condition", uns_merge="first", index_unique=":")
     assert cells.obs["perturbation"].value_counts()["control"] == 3 * 110
-    found = perturbation.run(cells, ["rank_pca", "random"], n_halvings=2, n_boot=5)
-    value = found.results.query("metric == 'effect_similarity'")
-    assert set(value["split"]) == set(STATES)
-    assert (value.query("representation == 'rank_pca'")["value"] > 0.4).all()
+    screens = perturbation.halve(cells, state="condition", n_halvings=2)
+    assert set(screens) == set(STATES)
+    for half in screens.values():
+        found = perturbation.score(embedding(cells), cells, screen=half, n_boot=5)
+        assert found["effect_similarity"].value > 0.4
 
 
 def test_controls_under_another_label(tmp_path):
