@@ -221,8 +221,9 @@ class Results:
             shuffled = SHUFFLED in null["variant"]
             name = "shuffled labels" if shuffled else null["representation"]
             words.append(f"The best control, {name}, reaches {null['value']:.3f}.")
-            if abs(top["value"] - null["value"]) <= top["value"] - top["ci_low"]:
-                words.append("That is within the interval of the best: the task says little.")
+            lead = (top["value"] - null["value"]) * (1 if top["higher_is_better"] else -1)
+            if lead <= top["value"] - top["ci_low"]:
+                words.append("The best is not shown to do better: the task says little.")
         return Verdict(best, tuple(equals), " ".join(words))
 
 
