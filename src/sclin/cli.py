@@ -173,7 +173,7 @@ def fetch(
 def verify(names: tuple[str, ...]) -> None:
     """Hash what is in the cache and compare; exit code 1 when anything is wrong."""
     from sclin.datasets import catalogue
-    from sclin.datasets.transfer import recorded, sha256_of
+    from sclin.datasets.files import recorded, sha256_of
 
     entries = [catalogue().find(name) for name in names] or _entries()
     wrong = 0

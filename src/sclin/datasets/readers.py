@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import pickle
@@ -16,10 +15,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from sclin.datasets import genes
 from sclin.errors import DataError, InputError, nearest
 
-__all__ = ["read", "read_dictionary", "read_h5ad", "read_rda", "read_table", "value_kind"]
+__all__ = ["read", "read_10x", "read_dictionary", "read_h5ad", "read_rda", "read_table"]
 
 # Names that layers of counts carry, in the order in which they are tried.
 COUNT_LAYERS = ("counts", "raw_counts", "raw", "spliced", "decontXcounts", "decontX")
@@ -71,7 +69,7 @@ def read(path: str | Path, **options: Any) -> ad.AnnData:
 
 # What the values are ----------------------------------------------------------------------------
 def value_kind(X: Any, *, limit: int = 2_000_000) -> str:
-    """Say what a matrix holds: ``counts``, ``log``, ``scaled`` or ``linear``.
+    """Say what a matrix holds: ``counts``, ``log``, ``scaled``, ``linear`` or ``empty``.
 
     Counts are whole numbers, none below zero; ``scaled`` has values below zero; ``log`` has
     fractions and nothing above 20, since e to the 20 is more molecules than a cell holds;
@@ -92,6 +90,8 @@ def value_kind(X: Any, *, limit: int = 2_000_000) -> str:
     >>> value_kind(np.array([[0.0, 0.7], [1.4, 0.0]]))
     'log'
     """
+    if X is None:
+        return "empty"
     data = np.asarray(X.data if sp.issparse(X) else X).ravel()[:limit]
     if not np.isfinite(data).all():
         raise InputError(f"The matrix holds {int((~np.isfinite(data)).sum())} values not finite.")
@@ -100,17 +100,6 @@ def value_kind(X: Any, *, limit: int = 2_000_000) -> str:
     if np.array_equal(data, np.round(data)):
         return "counts"
     return "log" if data.max() <= 20 else "linear"
-
-
-def require_counts(adata: ad.AnnData, where: str) -> None:
-    """Raise when ``X`` is not counts."""
-    kind = adata.uns.get("sclin", {}).get("values") or value_kind(adata.X)
-    if kind != "counts":
-        has = ", ".join([*adata.layers, *(["raw"] if adata.raw is not None else [])]) or "none"
-        raise InputError(
-            f"{where}: X holds {kind} values, and counts are needed. Other matrices: {has}. "
-            "Name the one with counts with layer=."
-        )
 
 
 def as_csr(X: Any) -> sp.csr_matrix:
@@ -187,36 +176,30 @@ def read_h5ad(path: str | Path, *, layer: str | None = None, backed: bool = Fals
         raise DataError(f"{path} is not a readable AnnData file: {reason}") from error
     if source.isbacked:
         return _backed(source, layer, path)
-    names = ["X", *(["raw"] if source.raw is not None else []), *source.layers]
-    if layer is not None and layer not in names:
+    matrices = {"X": source.X}
+    if source.raw is not None:
+        matrices["raw"] = source.raw.X
+    matrices |= source.layers
+    if layer is not None and layer not in matrices:
         raise InputError(
-            f"{path.name} has no {layer!r}; it has {', '.join(names)}.{nearest(layer, names)}"
+            f"{path.name} has no {layer!r}; it has {', '.join(matrices)}.{nearest(layer, matrices)}"
         )
-    order = [n for n in COUNT_LAYERS if n in source.layers]
-    order += [n for n in source.layers if n not in order]
-    candidates = [layer] if layer else ["X", *(["raw"] if "raw" in names else []), *order]
-    found = next((n for n in candidates if _kind(source, n) == "counts"), layer or "X")
-    matrix = _matrix(source, found)
-    if matrix is None:
-        raise InputError(f"{path.name}: {found} is empty; the file has {', '.join(names)}.")
-    var = source.raw.var if found == "raw" and source.raw is not None else source.var
-    out = pack(matrix, source.obs, var.copy(), found_in=found)
+    order = [n for n in dict.fromkeys(["X", "raw", *COUNT_LAYERS, *matrices]) if n in matrices]
+    kinds = {n: value_kind(matrices[n]) for n in ([layer] if layer else order)}
+    found = next((n for n, kind in kinds.items() if kind == "counts"), layer or "X")
+    if kinds[found] == "empty":
+        raise InputError(f"{path.name}: {found} is empty; the file has {', '.join(matrices)}.")
+    raw = source.raw is not None and found == "raw" and "raw" not in source.layers
+    out = pack(
+        matrices[found],
+        source.obs,
+        (source.raw if raw else source).var.copy(),
+        values=kinds[found],
+        found_in=found,
+    )
     out.obsm.update(dict(source.obsm))
-    out.uns.update({k: v for k, v in source.uns.items() if k != "sclin"})
-    if "sclin" in source.uns:
-        out.uns["sclin"] = {**dict(source.uns["sclin"]), **out.uns["sclin"]}
+    out.uns.update({**source.uns, "sclin": {**source.uns.get("sclin", {}), **out.uns["sclin"]}})
     return out
-
-
-def _matrix(source: ad.AnnData, name: str) -> Any:
-    if name == "raw" and source.raw is not None and "raw" not in source.layers:
-        return source.raw.X
-    return source.X if name == "X" else source.layers[name]
-
-
-def _kind(source: ad.AnnData, name: str) -> str:
-    X = _matrix(source, name)
-    return "empty" if X is None else value_kind(X)
 
 
 def _backed(source: ad.AnnData, layer: str | None, path: Path) -> ad.AnnData:
@@ -249,9 +232,7 @@ def read_table(path: str | Path, *, orientation: str | None = None) -> ad.AnnDat
         When the genes cannot be told, or the table says otherwise than ``orientation``.
     """
     path = Path(path)
-    separator = "," if ".csv" in path.name.lower() else "\t"
-    columns, rows, blocks = _parse_table(path, separator)
-    X = sp.vstack(blocks, format="csr")
+    columns, rows, X = _parse_table(path, "," if ".csv" in path.name.lower() else "\t")
     n_rows, n_columns = _gene_score(rows), _gene_score(columns)
     seen = "genes_in_rows" if n_rows > n_columns else "cells_in_rows"
     told = max(n_rows, n_columns) > 0
@@ -272,29 +253,25 @@ def read_table(path: str | Path, *, orientation: str | None = None) -> ad.AnnDat
     return pack(X, rows, columns, found_in="table, cells in rows")
 
 
-def _parse_table(path: Path, separator: str) -> tuple[list[str], list[str], list[sp.csr_matrix]]:
-    """Columns, row names and sparse rows; a wide table is never held densely."""
+def _parse_table(path: Path, separator: str) -> tuple[list[str], list[str], sp.csr_matrix]:
+    """Columns, row names and values; a wide table is never held densely."""
+    options: dict[str, Any] = {"sep": separator, "header": None, "na_filter": False}
     rows: list[str] = []
-    blocks: list[sp.csr_matrix] = []
-    width = 0
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    blocks = []
     try:
-        with opener(path, "rt", newline="", encoding="utf-8") as stream:
-            lines = csv.reader(stream, delimiter=separator)
-            header = next(lines, [])
-            for line in lines:
-                if not line:
-                    continue
-                rows.append(line[0])
-                width = width or len(line) - 1
-                if len(line) - 1 != width:
-                    raise ValueError(f"row {line[0]!r} has {len(line) - 1} values, not {width}")
-                blocks.append(sp.csr_matrix(np.array(line[1:], dtype=object).astype(np.float32)))
-    except (ValueError, EOFError, OSError, csv.Error) as error:
+        header, first = (
+            pd.read_csv(path, skiprows=n, nrows=1, dtype=str, **options).iloc[0] for n in (0, 1)
+        )
+        kinds: dict[Any, Any] = {0: str, **dict.fromkeys(range(1, len(first)), np.float32)}
+        for part in pd.read_csv(path, skiprows=1, dtype=kinds, chunksize=500, **options):
+            rows += part[0].tolist()
+            blocks.append(sp.csr_matrix(part.iloc[:, 1:].to_numpy()))
+        X = sp.vstack(blocks, format="csr")
+    except (ValueError, EOFError, OSError) as error:
         raise DataError(f"{path.name} is not a table of numbers: {error}") from error
-    if not rows or len(header) not in (width, width + 1):
-        raise DataError(f"{path.name} needs a header and at least one row of as many values.")
-    return header[-width:], rows, blocks  # R leaves the corner of the header out
+    if len(header) not in (X.shape[1], X.shape[1] + 1):  # R leaves the corner of the header out
+        raise DataError(f"{path.name} has {len(header)} names over {X.shape[1]} columns of values.")
+    return header[-X.shape[1] :].tolist(), rows, X
 
 
 _HOUSEKEEPING = {"ACTB", "GAPDH", "B2M", "MALAT1", "RPLP0", "RPS6", "RPL3", "EEF1A1", "TMSB4X"}
@@ -325,9 +302,6 @@ def read_10x(path: str | Path) -> ad.AnnData:
     if "gene_ids" in cells.var:
         cells.var["symbol"] = list(cells.var_names)
         cells.var_names = cells.var["gene_ids"].astype(str)
-    for column in ("gene_symbols",):
-        if column in cells.var:
-            cells.var["symbol"] = cells.var[column].astype(str)
     return pack(cells.X, cells.obs, cells.var, found_in="10x matrix")
 
 
@@ -502,8 +476,39 @@ def name_columns(adata: ad.AnnData, columns: dict[str, str], where: str) -> None
             adata.obs[column] = pd.Categorical(text.map(str, na_action="ignore"))
 
 
-def finish(adata: ad.AnnData, symbols: Sequence[Any] | None = None) -> ad.AnnData:
-    """Last step of every reader: gene names unique, versions stripped, a symbol for each gene."""
+def finish(adata: ad.AnnData) -> ad.AnnData:
+    """Ensembl ids without versions, columns of one gene summed, a symbol for each gene."""
     if not adata.obs_names.is_unique:
         raise InputError("Cell names are not unique; make them so with obs_names_make_unique().")
-    return adata if adata.isbacked else genes.tidy(adata, symbols)
+    if adata.isbacked:
+        return adata
+    ids = strip_versions(adata.var_names)
+    if "symbol" not in adata.var:
+        names = [c for c in ("feature_name", "gene_name", "gene_symbols") if c in adata.var]
+        adata.var["symbol"] = adata.var[names[0]].astype(str).to_numpy() if names else ids
+    codes, unique = pd.factorize(ids)
+    if len(unique) < len(ids):
+        pick = sp.csr_matrix((np.ones(len(ids), np.float32), (np.arange(len(ids)), codes)))
+        adata = ad.AnnData(
+            sp.csr_matrix(adata.X @ pick, dtype=np.float32),
+            obs=adata.obs,
+            var=adata.var[~ids.duplicated()],
+            uns=adata.uns,
+            obsm=adata.obsm,
+        )
+        adata.uns.setdefault("sclin", {})["n_gene_columns_summed"] = len(ids) - len(unique)
+    adata.var_names = pd.Index(unique, dtype=object)
+    return adata
+
+
+def strip_versions(ids: pd.Index) -> pd.Index:
+    """Drop the version of Ensembl ids and leave everything else alone.
+
+    Examples
+    --------
+    >>> strip_versions(pd.Index(["ENSG00000141510.18", "RP11-34P13.7"])).to_list()
+    ['ENSG00000141510', 'RP11-34P13.7']
+    """
+    # Species letters, type of feature, 11 digits: ENSG00000141510.18, ENSMUSG..., ENSMMUG...
+    pattern = r"^(ENS[A-Z]*[GTP]\d{11})\.\d+(_PAR_Y)?$"
+    return ids.astype(str).str.replace(pattern, r"\1\2", regex=True)

