@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 from anndata import AnnData
 from scipy import sparse
 
-from sclin.datasets import simulate, transfer
+from sclin.datasets import simulate
 
 
 @pytest.fixture
@@ -21,11 +22,11 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty folder for data, and short waits between attempts."""
+    """Give an empty folder for data, and no waits between attempts."""
     folder = tmp_path / "cache"
     folder.mkdir()
     monkeypatch.setenv("SCLIN_DATA", str(folder))
-    monkeypatch.setattr(transfer, "BACKOFF", 0.01)
+    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda seconds: None))
     return folder
 
 

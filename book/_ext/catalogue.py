@@ -46,7 +46,7 @@ def source_text(source: dict[str, str], wheels: dict[str, Any]) -> str:
 
 
 def _file_row(file: RemoteFile, wheels: dict[str, Any]) -> list[str]:
-    sha = f"`{file.sha256[:16]}…`" if file.sha256 else "recorded on first fetch"
+    sha = f"`{file.sha256[:16]}…`" if file.sha256 else "not known"
     sources = "; ".join(source_text(s, wheels) for s in file.sources)
     return [f"`{file.name}`", _number(file.bytes), sha, sources]
 

@@ -173,17 +173,16 @@ def fetch(
 def verify(names: tuple[str, ...]) -> None:
     """Hash what is in the cache and compare; exit code 1 when anything is wrong."""
     from sclin.datasets import catalogue
-    from sclin.datasets.files import recorded, sha256_of
+    from sclin.datasets.files import sha256_of
 
     entries = [catalogue().find(name) for name in names] or _entries()
     wrong = 0
     for file in {file.name: file for entry in entries for file in entry.all_files()}.values():
-        wanted = file.sha256 or recorded(file.name).get("sha256")
         if names and not _copies(file):
             click.echo(f"missing  {file.name}")
         for path in _copies(file):
-            good = sha256_of(path) == wanted
-            state = "ok" if good else "WRONG" if wanted else "unknown"
+            good = sha256_of(path) == file.sha256
+            state = "ok" if good else "WRONG" if file.sha256 else "unknown"
             wrong += state == "WRONG"
             click.echo(f"{state:8} {path}")
     if wrong:

@@ -10,9 +10,8 @@ from sclin.errors import InputError
     ("call", "words"),
     [
         (lambda: simulate.atlas(n_cells=0), "n_cells is 0"),
-        (lambda: simulate.atlas(n_types=2, n_rare=1, rare_share=1.2), "below 1"),
-        (lambda: simulate.species(n_cells="large"), "'paper'"),
-        (lambda: simulate.species(n_genes={"human": 100}), "chimpanzee"),
+        (lambda: simulate.atlas(ambient=1.2), "below 1"),
+        (lambda: simulate.species(n_cells=2.5), "n_cells is 2.5"),
         (lambda: simulate.regulation(n_genes=20, n_tfs=5, n_targets=30), "cannot hold"),
         (lambda: simulate.trajectory(branching=1.5), "between 0 and 1"),
         (lambda: simulate.trajectory(n_times=1), "two times"),

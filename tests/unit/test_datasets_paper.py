@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from loopback import serve
 
 from sclin import datasets
-from sclin.datasets import transfer
+from sclin.datasets import files
 from sclin.errors import DataError, InputError
 
 TABULA = (
@@ -144,14 +144,13 @@ def test_files_that_the_user_names(site, tmp_path, name, monkeypatch):
     got = datasets.load(name, path=tmp_path / "mine.h5ad")
     assert got.uns["sclin"]["dataset"] == name and list(got.uns["sclin"]["sha256"]) == ["mine.h5ad"]
     assert got.n_obs == 40
-    # Saved under the catalogue's name it is found, and recorded.
+    # Saved under the catalogue's name it is found, and its hash is told.
     (file,) = datasets.catalogue()[name].files_of()
-    made.write_h5ad(transfer.cache_dir() / file.name)
-    assert datasets.load(name).n_obs == 40
-    assert transfer.recorded(file.name)["source"] == "found in the cache"
-    made[:5].copy().write_h5ad(transfer.cache_dir() / file.name)
-    with pytest.raises(DataError, match="wrong sha256"):
-        datasets.load(name)
+    made.write_h5ad(files.cache_dir() / file.name)
+    found = datasets.load(name)
+    assert found.n_obs == 40
+    path = files.cache_dir() / file.name
+    assert found.uns["sclin"]["sha256"] == {file.name: files.sha256_of(path)}
 
 
 def test_a_truncated_h5ad_that_was_never_seen_before_is_not_readable(site, tmp_path):
@@ -161,12 +160,3 @@ def test_a_truncated_h5ad_that_was_never_seen_before_is_not_readable(site, tmp_p
     site.files[key] = site.files[key][:3000]
     with pytest.raises(DataError, match="not a readable AnnData file"):
         datasets.load("testis", species="mouse")
-
-
-def test_a_reset_is_continued_by_range(site, tmp_path):
-    (file,) = datasets.catalogue()["testis"].files_of("human")
-    key = f"/cz-benchmarks-data/{file.sources[0]['key']}"
-    body = put(site, key, cells(3000, 200), tmp_path)
-    site.cut[key] = [len(body) // 2]
-    assert datasets.load("testis").n_obs == 3000
-    assert [bool(wanted) for _, wanted in site.log] == [False, True]

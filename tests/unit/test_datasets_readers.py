@@ -12,7 +12,7 @@ import scipy.io
 import scipy.sparse as sp
 
 from sclin import datasets
-from sclin.datasets import genes, readers
+from sclin.datasets import readers, recipes
 
 GENES = ["ACTB", "GAPDH", "MALAT1", "TP53", "B2M"]
 COUNTS = np.random.default_rng(0).poisson(1.5, (6, 5)).astype(np.float32)
@@ -109,50 +109,28 @@ def test_stored_zeros_are_dropped(tmp_path):
 def test_versions_are_stripped_and_duplicates_summed():
     cells = ad.AnnData(sp.csr_matrix(COUNTS[:, :4]))
     cells.var_names = ["ENSG00000000001.1", "ENSG00000000001.2", "ENSG00000000002.1", "GENE"]
-    got = genes.tidy(cells)
+    got = readers.finish(cells)
     assert list(got.var_names) == ["ENSG00000000001", "ENSG00000000002", "GENE"]
     np.testing.assert_array_equal(got.X.toarray()[:, 0], COUNTS[:, :2].sum(1))
     np.testing.assert_array_equal(got.X.toarray()[:, 1:], COUNTS[:, 2:4])
-    assert got.uns["sclin"]["genes"] == {"columns_summed": 1, "columns_dropped": 0}
+    assert got.uns["sclin"]["n_gene_columns_summed"] == 1
 
 
-def test_mapping_counts_its_losses_and_goes_both_ways():
-    cells = ad.AnnData(sp.csr_matrix(COUNTS[:, :4]))
-    ids = ["ENSG00000000001", "ENSG00000000002", "ENSG00000000003", "ENSG00000000004"]
-    cells.var_names = [f"{i}.3" for i in ids]
-    table = dict(zip(ids[:3], ["A", "B", "B"], strict=True))
-    got = genes.map_genes(cells, table)
-    assert list(got.var_names) == ["A", "B"]
-    np.testing.assert_array_equal(got.X.toarray()[:, 1], COUNTS[:, 1:3].sum(1))
-    counts = {"columns_summed": 1, "columns_dropped": 1, "without_mapping": 1}
-    assert got.uns["sclin"]["genes"] == counts
-    kept = genes.map_genes(cells, table, unmapped="keep")
-    assert list(kept.var_names) == ["A", "B", ids[3]]
-    assert kept.X.sum() == cells.X.sum()
-    back = genes.map_genes(got, {"A": ids[0], "B": ids[1]})
-    assert list(back.var_names) == ids[:2]
-
-
-def test_a_kept_result_is_made_again_when_files_or_options_change(tmp_path, monkeypatch):
-    from sclin.datasets.processed import cached_cells
-
-    monkeypatch.setenv("SCLIN_DATA", str(tmp_path))
+def test_a_kept_result_is_made_again_when_its_file_or_options_change(cache, monkeypatch):
     made = []
 
-    def make():
-        made.append(1)
-        return readers.pack(COUNTS, CELLS, GENES)
+    def table(paths, scale=1):
+        made.append(scale)
+        return readers.pack(COUNTS * scale, CELLS, GENES)
 
-    for hashes, options in [
-        ({"a": "1"}, {}),
-        ({"a": "1"}, {}),
-        ({"a": "2"}, {}),
-        ({"a": "2"}, {"b": 1}),
-    ]:
-        got = cached_cells("x", hashes, options, make)
-        np.testing.assert_array_equal(got.X.toarray(), COUNTS)
-        assert got.uns["sclin"] == {"values": "counts", "found_in": "X"}
-    assert len(made) == 3
-    for path in (tmp_path / "processed").iterdir():
-        path.write_bytes(b"damaged")
-    assert cached_cells("x", {"a": "1"}, {}, make).shape == COUNTS.shape and len(made) == 4
+    monkeypatch.setattr(recipes, "table", table)
+    path = cache.parent / "x.csv"
+    for text, scale in [("a", 1), ("a", 1), ("bb", 1), ("bb", 2)]:
+        path.write_text(text)
+        got = datasets.load("tenx_immune", path=path, scale=scale)
+        np.testing.assert_array_equal(got.X.toarray(), COUNTS * scale)
+    assert made == [1, 1, 2]
+    for kept in (cache / "processed").rglob("output.pkl"):
+        kept.write_bytes(b"damaged")
+    assert datasets.load("tenx_immune", path=path).shape == COUNTS.shape
+    assert made == [1, 1, 2, 1]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from sclin.datasets import simulate
+from sclin.datasets import counts, simulate
 
 SMALL = {
     "atlas": {"n_cells": 120, "n_genes": 150, "n_types": 4},
@@ -69,13 +69,6 @@ def test_species_orthologs_are_consistent():
     assert near > len(one)
 
 
-def test_species_sizes_of_the_paper():
-    cells = simulate._sizes("paper", 0, "n_cells")
-    genes = simulate._sizes("paper", 1, "n_genes")
-    assert 73_500 < sum(cells.values()) < 74_500
-    assert min(genes.values()) > 12_000 and max(genes.values()) < 35_000
-
-
 def test_trajectory_samples_every_donor_at_every_time():
     adata = simulate.trajectory(n_cells=200, n_genes=60)
     table = adata.obs.groupby(["donor", "time"], observed=True).size().unstack()
@@ -93,7 +86,6 @@ def test_perturbation_numbers_and_labels():
 
 
 def test_counts_need_no_dense_matrix():
-    X = simulate._counts(
-        np.eye(2)[[0, 1, 0]], np.zeros((2, 5)), np.full(3, 10.0), np.random.default_rng(0)
-    )
+    term = (np.eye(2)[[0, 1, 0]], np.zeros((2, 5)))
+    X = counts.draw(np.full(3, 10.0), np.random.default_rng(0), term)
     assert sp.issparse(X) and X.shape == (3, 5)

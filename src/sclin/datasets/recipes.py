@@ -1,8 +1,10 @@
-"""How each dataset of the catalogue is put together from its files."""
+"""How each dataset of the catalogue is put together from its files.
+
+The catalogue's ``reader`` names a function here: files in, cells out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import anndata as ad
@@ -13,56 +15,41 @@ import scipy.sparse as sp
 from sclin.datasets import readers
 from sclin.errors import InputError
 
-__all__ = ["RECIPES"]
-
 Paths = list[Path]
-RECIPES: dict[str, Callable[..., ad.AnnData]] = {}
 
 
-def _recipe(function: Callable[..., ad.AnnData]) -> Callable[..., ad.AnnData]:
-    RECIPES[function.__name__] = function
-    return function
-
-
-@_recipe
 def h5ad(paths: Paths, *, layer: str | None = None, backed: bool = False) -> ad.AnnData:
     """One h5ad file."""
     return readers.read_h5ad(paths[0], layer=layer, backed=backed)
 
 
-@_recipe
 def table(paths: Paths) -> ad.AnnData:
     """One csv table, cells in rows."""
     return readers.read_table(paths[0])
 
 
-@_recipe
 def oligodendroglioma(paths: Paths) -> ad.AnnData:
     """TPM / 10; the patient is the first part of a cell's name."""
     cells = readers.read_h5ad(paths[0])
-    published = cells.obs["cell_type"].astype(str)
-    names = {
-        "Oligodendrocytes (non-malignant)": "oligodendrocyte",
-        "Microglia/Macrophage": "microglia",
-    }
+    normal = {"Oligodendrocytes (non-malignant)": "oligodendrocyte"}
+    normal["Microglia/Macrophage"] = "microglia"
     cells.obs = cells.obs.rename(columns={"cell_type": "published_cell_type"})
-    cells.obs["cell_type"] = [names.get(n, "malignant") for n in published]
+    published = cells.obs["published_cell_type"].astype(str)
+    cells.obs["cell_type"] = [normal.get(name, "malignant") for name in published]
     cells.obs["donor"] = [n.split("_")[0] for n in cells.obs_names]
     cells.obs["condition"] = np.where(cells.obs["cell_type"] == "malignant", "malignant", "normal")
     cells.uns["sclin"]["values"] = "tpm"
     return cells
 
 
-@_recipe
 def pbmc3k(paths: Paths) -> ad.AnnData:
     """DgCMatrix with the labels as an attribute."""
     matrix = readers.load_rda(paths[0])["pbmc3k"]
     X, cells, genes = readers.r_matrix(matrix)
     obs = pd.DataFrame({"cell_type": np.asarray(matrix.cell_type, dtype=object)}, index=cells)
-    return readers.pack(X, obs, genes or [], found_in="dgCMatrix")
+    return readers.pack(X, obs, genes, found_in="dgCMatrix")
 
 
-@_recipe
 def ifnb_pbmc(paths: Paths) -> ad.AnnData:
     """Seurat object; conditions are named ctrl and stim."""
     cells = readers.read_rda(paths[0])
@@ -70,7 +57,6 @@ def ifnb_pbmc(paths: Paths) -> ad.AnnData:
     return cells
 
 
-@_recipe
 def ifnb_pbmc_2k(paths: Paths) -> ad.AnnData:
     """Two matrices of one study, control and stimulated; barcodes get the condition in front."""
     parts = []
@@ -86,7 +72,6 @@ def ifnb_pbmc_2k(paths: Paths) -> ad.AnnData:
     return readers.pack(X, obs, list(parts[0].var_names), found_in="dgCMatrix")
 
 
-@_recipe
 def muscat_pbmc(paths: Paths) -> ad.AnnData:
     """SingleCellExperiment; a sample is a condition and a donor, as in stim107."""
     cells = readers.read_rda(paths[0])
@@ -120,7 +105,6 @@ def _symbols(cells: ad.AnnData, dictionary: Path) -> ad.AnnData:
     return cells
 
 
-@_recipe
 def cell_lines(paths: Paths) -> ad.AnnData:
     """Plates of sc_mixology; a gene that a plate lacks was not seen there and is zero."""
     dictionary, files = paths[0], paths[1:]
@@ -139,7 +123,6 @@ def cell_lines(paths: Paths) -> ad.AnnData:
     return _symbols(cells, dictionary)
 
 
-@_recipe
 def rna_mixtures(paths: Paths, *, labels: str = "corrected") -> ad.AnnData:
     """RNA mixtures; ``obs["proportion_LINE"]`` sums to one over the three lines."""
     if labels not in ("corrected", "as_published"):
@@ -161,13 +144,12 @@ def rna_mixtures(paths: Paths, *, labels: str = "corrected") -> ad.AnnData:
     return _symbols(cells, paths[0])
 
 
-@_recipe
 def myoblast(paths: Paths) -> ad.AnnData:
     """FPKM with the published pseudotime and state."""
     X, names, genes = readers.r_matrix(readers.load_rda(paths[0])["HSMM_expr_matrix"])
     annotation = readers.load_rda(paths[1])["HSMM_gene_annotation"]
     sheet = readers.load_rda(paths[2])["HSMM_sample_sheet"]
-    if names is None or genes is None or list(sheet.index) != names:
+    if list(sheet.index) != names:
         raise InputError("The expression matrix and the sample sheet do not list the same cells.")
     obs = sheet.rename(columns={"Pseudotime": "published_pseudotime", "State": "published_state"})
     obs["time"] = pd.to_numeric(obs["Hours"].astype(str)).astype(float)
@@ -177,7 +159,6 @@ def myoblast(paths: Paths) -> ad.AnnData:
     return cells
 
 
-@_recipe
 def thp1_crispr(paths: Paths) -> ad.AnnData:
     """Molecules of 299 genes; the guide is the one with most molecules in the cell."""
     data = readers.load_rda(paths[0])["lowmoi_example_data"]
@@ -187,21 +168,16 @@ def thp1_crispr(paths: Paths) -> ad.AnnData:
     best = np.asarray(guides.argmax(axis=1)).ravel()
     guide = np.asarray(guide_names, dtype=object)[best]
     target = targets.reindex(guide).to_numpy()
-    obs = pd.DataFrame(
-        {
-            "perturbation": np.where(target == "non-targeting", "control", target),
-            "guide": guide,
-            "n_guide_molecules": np.asarray(guides.max(axis=1).todense()).ravel(),
-            "batch": data["extra_covariates"]["bio_rep"].astype(str).to_numpy(),
-        },
-        index=[f"cell_{i}" for i in range(X.shape[0])],
-    )
-    cells = readers.pack(X, obs, genes or [], found_in="response_matrix")
+    obs = pd.DataFrame({"perturbation": np.where(target == "non-targeting", "control", target)})
+    obs["guide"] = guide
+    obs["n_guide_molecules"] = guides.max(axis=1).toarray().ravel()
+    obs["batch"] = data["extra_covariates"]["bio_rep"].astype(str).to_numpy()
+    obs.index = obs.index.map("cell_{}".format)
+    cells = readers.pack(X, obs, genes, found_in="response_matrix")
     cells.uns["sclin"]["n_cells_without_guide"] = int((obs["n_guide_molecules"] == 0).sum())
     return cells
 
 
-@_recipe
 def tabula_sapiens(
     paths: Paths, *, version: str = "v2", layer: str | None = None, backed: bool = False
 ) -> ad.AnnData:
@@ -211,16 +187,13 @@ def tabula_sapiens(
         raise InputError(f"version={version!r}: use 'v2', 'v1' or 'all'.")
     cells = readers.read_h5ad(paths[0], layer=layer, backed=backed)
     if "donor_id" not in cells.obs:
-        raise InputError(
-            f"{paths[0].name}: obs has no column 'donor_id'; it has {', '.join(cells.obs.columns)}."
-        )
-    number = pd.to_numeric(cells.obs["donor_id"].astype(str).str.extract(r"TSP(\d+)$")[0])
-    keep = rules[version](number).to_numpy()
+        has = ", ".join(cells.obs.columns)
+        raise InputError(f"{paths[0].name}: obs has no column 'donor_id'; it has {has}.")
+    donor = cells.obs["donor_id"].astype(str)
+    keep = rules[version](pd.to_numeric(donor.str.extract(r"TSP(\d+)$")[0])).to_numpy()
     if not keep.any():
-        raise InputError(
-            f"{paths[0].name}: no donor belongs to version {version!r}; donors are "
-            f"{', '.join(sorted(cells.obs['donor_id'].astype(str).unique()))}."
-        )
+        has = ", ".join(sorted(donor.unique()))
+        raise InputError(f"{paths[0].name}: no donor of version {version!r}; donors are {has}.")
     said = {**cells.uns["sclin"], "version": version, "n_cells_left_out": int((~keep).sum())}
     if not keep.all():
         # Of a backed file only the rows of the donors that stay are read.
@@ -231,13 +204,8 @@ def tabula_sapiens(
     return cells
 
 
-@_recipe
 def cd4_perturb(
-    paths: Paths,
-    *,
-    non_targeting: str | None = None,
-    backed: bool = True,
-    layer: str | None = None,
+    paths: Paths, *, non_targeting: str | None = None, backed: bool = True, layer: str | None = None
 ) -> ad.AnnData:
     """Perturb-seq of CD4+ T cells; cells with a non-targeting guide are called control.
 
@@ -246,16 +214,13 @@ def cd4_perturb(
     cells = readers.read_h5ad(paths[0], layer=layer, backed=backed)
     if "guide_type" in cells.obs and "perturbed_gene_name" in cells.obs:
         kind = cells.obs["guide_type"].astype(str)
-        null = (
-            kind.str.contains("non-targeting|non_targeting|ntc", case=False)
-            if non_targeting is None
-            else kind == non_targeting
-        )
+        usual = kind.str.contains("non-targeting|non_targeting|ntc", case=False)
+        null = usual if non_targeting is None else kind == non_targeting
         if not null.any():
+            has = ", ".join(map(repr, sorted(kind.unique())[:10]))
             wanted = non_targeting or "non-targeting"
             raise InputError(
-                f"{paths[0].name}: no cell has the guide_type {wanted!r}; it has "
-                f"{', '.join(map(repr, sorted(kind.unique())[:10]))}. "
+                f"{paths[0].name}: no cell has the guide_type {wanted!r}; it has {has}. "
                 "Name the label of control guides with non_targeting=."
             )
         name = cells.obs["perturbed_gene_name"].astype(object)

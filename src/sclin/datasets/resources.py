@@ -10,7 +10,7 @@ import pandas as pd
 
 from sclin.datasets import readers
 from sclin.datasets.entries import catalogue
-from sclin.datasets.files import fetch, kept, sha256_of
+from sclin.datasets.files import fetch, memory, sha256_of
 from sclin.errors import DataError
 
 __all__ = ["resource"]
@@ -65,20 +65,11 @@ def _table(*columns: str, **options: Any) -> Callable[[Path], pd.DataFrame]:
 
 
 def _dorothea(path: Path) -> pd.DataFrame:
-    """Read half a million rows; R's table takes half a minute to parse, so it is kept."""
-    table = kept(
-        f"{path.stem}.csv.gz",
-        sha256_of(path),
-        lambda: _parse_dorothea(path),
-        lambda kept_at: pd.read_csv(kept_at, keep_default_na=False),
-        lambda made, new: made.to_csv(
-            new, index=False, compression={"method": "gzip", "compresslevel": 3}
-        ),
-    )
-    return table.astype({"sign": int})
+    """R's table of half a million rows takes long to parse, so what came out is kept."""
+    return memory().cache(_parse_dorothea, ignore=["path"])(path, sha256_of(path))
 
 
-def _parse_dorothea(path: Path) -> pd.DataFrame:
+def _parse_dorothea(path: Path, sha256: str) -> pd.DataFrame:
     table = next(iter(readers.load_rda(path).values()))
     sign = table["mor"].astype(float).astype(int)  # codespell:ignore mor
     return pd.DataFrame(
