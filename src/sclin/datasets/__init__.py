@@ -14,7 +14,7 @@ from typing import Any
 from anndata import AnnData
 
 from sclin.datasets import readers, recipes, simulate
-from sclin.datasets.entries import Catalogue, Entry, catalogue
+from sclin.datasets.entries import Catalogue, Entry, catalogue, check_options
 from sclin.datasets.files import (
     cache_dir,
     fetch,
@@ -174,18 +174,9 @@ def _distinct_genes(adata: AnnData, name: str) -> None:
         )
 
 
-def _check_options(name: str, options: dict[str, Any], allowed: list[str]) -> None:
-    wrong = sorted(set(options) - set(allowed))
-    if wrong:
-        raise InputError(
-            f"{name} has no option {wrong[0]!r}; it takes {', '.join(allowed)}."
-            f"{nearest(wrong[0], allowed)}"
-        )
-
-
 def _simulate(entry: Entry, options: dict[str, Any]) -> Any:
     function = getattr(simulate, entry.reader)
-    _check_options(entry.name, options, list(inspect.signature(function).parameters))
+    check_options(entry.name, options, list(inspect.signature(function).parameters))
     return function(**options)
 
 
@@ -202,7 +193,7 @@ def _load_entry(entry: Entry, options: dict[str, Any]) -> AnnData:
     recipe = getattr(recipes, entry.reader)
     takes = [name for name in inspect.signature(recipe).parameters if name != "paths"]
     own = [entry.option] if entry.option else []
-    _check_options(entry.name, options, [*own, *takes, "path", "columns"])
+    check_options(entry.name, options, [*own, *takes, "path", "columns"])
     choice, path = options.pop(entry.option or "", None), options.pop("path", None)
     said = {"dataset": entry.name, "tier": entry.tier, "organism": entry.organism}
     if path is not None:

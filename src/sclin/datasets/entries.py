@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files as package_files
@@ -11,7 +12,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator
 
-from sclin.errors import DataError, nearest
+from sclin.errors import DataError, InputError, nearest
 
 __all__ = ["TIERS", "Catalogue", "Entry", "RemoteFile", "catalogue", "read_catalogue"]
 
@@ -164,3 +165,12 @@ def read_catalogue(path: str | Path) -> Catalogue:
 def catalogue() -> Catalogue:
     """Return the catalogue that comes with the package."""
     return read_catalogue(str(_HOME / "catalogue.yml"))
+
+
+def check_options(where: str, options: Iterable[str], allowed: list[str]) -> None:
+    """Refuse an option that is not allowed, and name the nearest."""
+    for name in set(options) - set(allowed):
+        raise InputError(
+            f"{where} has no option {name!r}; it takes {', '.join(allowed) or 'none'}."
+            f"{nearest(name, allowed)}"
+        )

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-import zlib
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,22 +25,13 @@ import pooch
 import requests
 from joblib import Memory
 
-from sclin.datasets.entries import RemoteFile, catalogue
-from sclin.errors import DataError, InputError
+from sclin.datasets.entries import RemoteFile, catalogue, check_options
+from sclin.errors import DataError
 
 __all__ = ["cache_dir", "fetch", "fetch_file", "locate", "memory", "search_dirs", "sha256_of"]
 
 RETRIES = 3
 TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
-_DAMAGED = (
-    KeyError,
-    ValueError,
-    EOFError,
-    OSError,
-    zlib.error,
-    zipfile.BadZipFile,
-    tarfile.TarError,
-)
 REMEDY = "Put the file into a folder that SCLIN_DATA names, or try again with a network."
 # The mark of https://bford.info/cachedir: backups leave such folders out, and sclin writes to them.
 _TAG, _SIGNATURE = "CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -157,10 +147,7 @@ def fetch(name: str, *, progress: bool | None = None, **choice: Any) -> list[Pat
         When the entry has no such option.
     """
     entry = catalogue().find(name)
-    wrong = sorted(set(choice) - {entry.option})
-    if wrong:
-        takes = f"it takes {entry.option}" if entry.option else "it takes none"
-        raise InputError(f"{name} has no option {wrong[0]!r}; {takes}.")
+    check_options(name, choice, [entry.option] if entry.option else [])
     value = choice.get(entry.option or "")
     files = entry.files_of(None if value is None else str(value))
     return [fetch_file(file, progress=progress) for file in files]
@@ -285,10 +272,9 @@ def _extract(archive: Path, member: str, part: Path) -> Path:
         elif tarfile.is_tarfile(archive):
             pooch.Untar(members=[outer], extract_dir=str(folder))(str(archive), "download", None)
         else:
-            name = str(folder / outer)
             folder.mkdir()
-            pooch.Decompress(name=name)(str(archive), "download", None)
-    except (*_DAMAGED, RuntimeError) as error:  # RuntimeError: encrypted
+            pooch.Decompress(name=str(folder / outer))(str(archive), "download", None)
+    except Exception as error:  # each format has its own errors for damaged archives
         raise DataError(
             f"{archive} is damaged or lacks {outer} ({error}); delete it and fetch again."
         ) from error

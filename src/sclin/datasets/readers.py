@@ -7,6 +7,7 @@ import gzip
 import pickle
 import warnings
 from collections.abc import Callable, Sequence
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from sclin.datasets.entries import check_options
 from sclin.errors import DataError, InputError, nearest
 
 __all__ = ["read", "read_10x", "read_dictionary", "read_h5ad", "read_rda", "read_table"]
@@ -54,12 +56,9 @@ def read(path: str | Path, **options: Any) -> ad.AnnData:
     }
     if suffix not in by_suffix:
         raise DataError(f"{path.name}: no reader for {suffix!r}; there are {', '.join(by_suffix)}.")
-    try:
-        return by_suffix[suffix](path, **options)
-    except TypeError as error:
-        if "unexpected keyword" not in str(error):
-            raise
-        raise InputError(f"{path.name}: {error}") from error
+    reader = by_suffix[suffix]
+    check_options(path.name, options, list(signature(reader).parameters)[1:])
+    return reader(path, **options)
 
 
 # What the values are ----------------------------------------------------------------------------
@@ -99,8 +98,6 @@ def value_kind(X: Any, *, limit: int = 2_000_000) -> str:
 
 def as_csr(X: Any) -> sp.csr_matrix:
     """CSR float32 without stored zeros; float32 CSR input is not copied."""
-    if not sp.issparse(X):
-        X = X[:] if hasattr(X, "shape") and not isinstance(X, np.ndarray) else X
     out = sp.csr_matrix(X, dtype=np.float32)
     if out.nnz and not out.data.all():
         out = out.copy()
@@ -118,10 +115,11 @@ def pack(
     found_in: str = "X",
 ) -> ad.AnnData:
     """Cells by genes as an AnnData with what its values are."""
-    frame = obs if isinstance(obs, pd.DataFrame) else pd.DataFrame(index=pd.Index(obs, dtype=str))
-    table = var if isinstance(var, pd.DataFrame) else pd.DataFrame(index=pd.Index(var, dtype=str))
-    frame = frame.set_axis([str(c) for c in frame.columns], axis=1)
-    out = ad.AnnData(as_csr(X), obs=frame, var=table)
+    obs, var = (
+        frame if isinstance(frame, pd.DataFrame) else pd.DataFrame(index=pd.Index(frame, dtype=str))
+        for frame in (obs, var)
+    )
+    out = ad.AnnData(as_csr(X), obs=obs.rename(columns=str), var=var)
     out.uns["sclin"] = {"values": values or value_kind(out.X), "found_in": found_in}
     return out
 
@@ -178,13 +176,13 @@ def read_h5ad(path: str | Path, *, layer: str | None = None, backed: bool = Fals
             f"{path.name} has no {layer!r}; it has {', '.join(matrices)}.{nearest(layer, matrices)}"
         )
     order = [n for n in dict.fromkeys(["X", "raw", *COUNT_LAYERS, *matrices]) if n in matrices]
-    kinds = {n: value_kind(matrices[n]) for n in ([layer] if layer else order)}
-    found = next((n for n, kind in kinds.items() if kind == "counts"), layer or "X")
-    if kinds[found] == "empty":
+    counts = (n for n in order if value_kind(matrices[n]) == "counts")
+    found = layer or next(counts, "X")
+    if matrices[found] is None:
         raise InputError(f"{path.name}: {found} is empty; the file has {', '.join(matrices)}.")
     raw = source.raw is not None and found == "raw" and "raw" not in source.layers
     var = (source.raw if raw else source).var.copy()
-    out = pack(matrices[found], source.obs, var, values=kinds[found], found_in=found)
+    out = pack(matrices[found], source.obs, var, found_in=found)
     out.obsm.update(dict(source.obsm))
     out.uns.update({**source.uns, "sclin": {**source.uns.get("sclin", {}), **out.uns["sclin"]}})
     return out
