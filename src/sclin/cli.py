@@ -115,7 +115,7 @@ def _entries(tier: str | None = None) -> list[Any]:
 
 def _copies(file: Any) -> list[Path]:
     """Every copy of a file, in all folders that are searched."""
-    from sclin.datasets import search_dirs
+    from sclin.datasets.files import search_dirs
 
     return [path for folder in search_dirs() if (path := folder / file.name).is_file()]
 
@@ -193,7 +193,8 @@ def verify(names: tuple[str, ...]) -> None:
 @click.argument("name", required=False)
 def where(name: str | None) -> None:
     """Print the folders that are searched, or where the files of NAME lie."""
-    from sclin.datasets import cache_dir, catalogue, locate, search_dirs
+    from sclin.datasets import cache_dir, catalogue
+    from sclin.datasets.files import locate, search_dirs
 
     if name is None:
         for folder in search_dirs():

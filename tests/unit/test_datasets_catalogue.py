@@ -21,7 +21,7 @@ def need(*names: str) -> None:
     """Skip when a file of these entries is not in the cache: tests never reach for a network."""
     for name in names:
         for file in CATALOGUE.find(name).all_files():
-            if "installed" not in file.sources[0] and datasets.locate(file) is None:
+            if "installed" not in file.sources[0] and datasets.files.locate(file) is None:
                 pytest.skip(f"{file.name} is not in the cache; `sclin data fetch {name}`")
 
 

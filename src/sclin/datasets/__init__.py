@@ -14,33 +14,21 @@ from typing import Any
 from anndata import AnnData
 
 from sclin.datasets import readers, recipes, simulate
-from sclin.datasets.entries import Catalogue, Entry, catalogue, check_options
-from sclin.datasets.files import (
-    cache_dir,
-    fetch,
-    fetch_file,
-    locate,
-    memory,
-    search_dirs,
-    sha256_of,
-)
+from sclin.datasets.entries import Entry, catalogue, check_options
+from sclin.datasets.files import cache_dir, fetch, fetch_file, memory, sha256_of
 from sclin.datasets.orthologs import orthologs
 from sclin.datasets.resources import resource
 from sclin.errors import DataError, InputError, nearest
 
 __all__ = [
-    "Catalogue",
-    "Entry",
     "cache_dir",
     "catalogue",
     "fetch",
     "load",
     "load_many",
-    "locate",
     "name_of",
     "orthologs",
     "resource",
-    "search_dirs",
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files as package_files
@@ -25,7 +25,7 @@ class RemoteFile:
     """One file: its name in the cache, its hash and size where known, and where it comes from."""
 
     name: str
-    sources: tuple[dict[str, str], ...]
+    sources: Sequence[dict[str, str]]
     sha256: str | None = None
     bytes: int | None = None
 
@@ -45,9 +45,6 @@ class Entry:
         if key.startswith("__"):
             raise AttributeError(key)
         return self.record.get(key)
-
-    def __getitem__(self, key: str) -> Any:
-        return self.record[key]
 
     @property
     def option(self) -> str | None:
@@ -75,11 +72,7 @@ class Entry:
             )
         chosen = self.choices if choice is None else [choice]
         groups = [self.record.get("files", []), *(self.variant["files"][key] for key in chosen)]
-        return [
-            RemoteFile(item["name"], tuple(item["sources"]), item.get("sha256"), item.get("bytes"))
-            for group in groups
-            for item in group
-        ]
+        return [RemoteFile(**item) for group in groups for item in group]
 
     def all_files(self) -> list[RemoteFile]:
         """Every file of the entry, over all choices."""

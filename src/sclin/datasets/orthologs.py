@@ -60,8 +60,7 @@ def orthologs(
         if str(name).lower() not in _SPECIES:
             raise DataError(
                 f"There is no packaged ortholog table for {name!r}; there are "
-                f"{', '.join(_SPECIES)}.{nearest(name, _SPECIES)} Pass a table of your own with "
-                "columns source, target and kind."
+                f"{', '.join(_SPECIES)}.{nearest(name, _SPECIES)}"
             )
     left, right = (_SPECIES[str(name).lower()] for name in (source, target))
     if left == right:
@@ -122,10 +121,7 @@ def _ensembl(left: str, right: str) -> tuple[pd.DataFrame, str, bool]:
     entry = catalogue().resources["orthologs_ensembl"]
     choice = next((c for c in (f"{left}2{right}", f"{right}2{left}") if c in entry.choices), None)
     if choice is None:
-        raise DataError(
-            f"There is no table of {left.lower()} and {right.lower()}; there are "
-            f"{', '.join(entry.choices)}."
-        )
+        raise DataError(f"No table of {left} and {right}; there are {', '.join(entry.choices)}.")
     (path,) = fetch("orthologs_ensembl", pair=choice)
     pairs = _read(path, header=None, names=["source", "target"])
     named = pairs[(pairs != "").all(axis=1)].drop_duplicates()

@@ -63,7 +63,7 @@ def read(path: str | Path, **options: Any) -> ad.AnnData:
 
 # What the values are ----------------------------------------------------------------------------
 def value_kind(X: Any, *, limit: int = 2_000_000) -> str:
-    """Say what a matrix holds: ``counts``, ``log``, ``scaled``, ``linear`` or ``empty``.
+    """Say what a matrix holds: ``counts``, ``log``, ``scaled`` or ``linear``.
 
     Counts are whole numbers, none below zero; ``scaled`` has values below zero; ``log`` has
     fractions and nothing above 20, since e to the 20 is more molecules than a cell holds;
@@ -84,8 +84,6 @@ def value_kind(X: Any, *, limit: int = 2_000_000) -> str:
     >>> value_kind(np.array([[0.0, 0.7], [1.4, 0.0]]))
     'log'
     """
-    if X is None:
-        return "empty"
     data = np.asarray(X.data if sp.issparse(X) else X).ravel()[:limit]
     if not np.isfinite(data).all():
         raise InputError(f"The matrix holds {int((~np.isfinite(data)).sum())} values not finite.")
@@ -175,7 +173,7 @@ def read_h5ad(path: str | Path, *, layer: str | None = None, backed: bool = Fals
         raise InputError(
             f"{path.name} has no {layer!r}; it has {', '.join(matrices)}.{nearest(layer, matrices)}"
         )
-    order = [n for n in dict.fromkeys(["X", "raw", *COUNT_LAYERS, *matrices]) if n in matrices]
+    order = [n for n in ("X", "raw", *COUNT_LAYERS, *matrices) if matrices.get(n) is not None]
     counts = (n for n in order if value_kind(matrices[n]) == "counts")
     found = layer or next(counts, "X")
     if matrices[found] is None:
@@ -415,12 +413,11 @@ def read_dictionary(path: str | Path) -> dict[Any, Any]:
     try:
         with path.open("rb") as stream:
             found = _Restricted(stream).load()
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # a damaged pickle raises whatever its bytes ask for
         raise DataError(
-            f"{path.name} is refused, since loading it could run code or it is damaged: {error}."
+            f"{path.name} is damaged or holds more than plain containers and numbers ({error}): "
+            "refused, because loading it could run code."
         ) from error
-    except (EOFError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path.name} is not a readable pickle: {error}") from error
     if not isinstance(found, dict):
         raise DataError(f"{path.name} holds a {type(found).__name__}, not a dictionary.")
     return found
@@ -448,8 +445,8 @@ def name_columns(adata: ad.AnnData, columns: dict[str, str], where: str) -> None
     for column in ("cell_type", "donor", "batch", "condition", "perturbation"):
         if column in adata.obs:
             labels = adata.obs[column]
-            text = labels.astype(object).where(labels.notna(), None)
-            adata.obs[column] = pd.Categorical(text.map(str, na_action="ignore"))
+            text = labels.astype(object).map(str, na_action="ignore")
+            adata.obs[column] = pd.Categorical(text)
 
 
 def finish(adata: ad.AnnData) -> ad.AnnData:

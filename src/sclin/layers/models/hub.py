@@ -12,8 +12,8 @@ __all__ = ["fetch_model", "licence_line"]
 
 def licence_line(name: str, entry: Any) -> str:
     """One line that says under which licence the weights of a model are."""
-    warning = "" if entry["commercial"] else " NON-COMMERCIAL: research use only."
-    return f"{name}: weights under {entry['licence'].rstrip('.')}.{warning}"
+    warning = "" if entry.commercial else " NON-COMMERCIAL: research use only."
+    return f"{name}: weights under {entry.licence.rstrip('.')}.{warning}"
 
 
 def fetch_model(name: str) -> tuple[Path, dict[str, Any]]:
@@ -32,7 +32,7 @@ def fetch_model(name: str) -> tuple[Path, dict[str, Any]]:
     """
     from sclin import datasets
 
-    models: dict[str, Any] = dict(datasets.catalogue().models)
+    models = datasets.catalogue().models
     if name not in models:
         raise ModelError(
             f"The catalogue has no model {name!r}; it has {', '.join(models) or 'none'}. Give the "
@@ -40,9 +40,9 @@ def fetch_model(name: str) -> tuple[Path, dict[str, Any]]:
         )
     entry = models[name]
     print(licence_line(name, entry))
-    if not entry.get("repo"):
+    if not entry.repo:
         raise ModelError(
-            f"The weights of {name} are not on a hub ({entry.get('page', 'no page known')}). "
+            f"The weights of {name} are not on a hub ({entry.page}). "
             "Download them from their authors and give the path."
         )
     from huggingface_hub import hf_hub_download
@@ -50,13 +50,13 @@ def fetch_model(name: str) -> tuple[Path, dict[str, Any]]:
 
     found: dict[str, Path] = {}
     try:
-        for file in entry["files"]:
-            found[file] = Path(hf_hub_download(entry["repo"], file, revision=entry.get("revision")))
+        for file in entry.files:
+            found[file] = Path(hf_hub_download(entry.repo, file, revision=entry.revision))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
-            f"{name} could not be fetched from the hub repository {entry['repo']} ({error}). "
+            f"{name} could not be fetched from the hub repository {entry.repo} ({error}). "
             "Check the network, or give the folder of a copy."
         ) from error
-    options = {option: found[file] for option, file in entry.get("options", {}).items()}
+    options = {option: found[file] for option, file in (entry.options or {}).items()}
     main = next(path for file, path in found.items() if file.endswith((".safetensors", ".ckpt")))
     return (main if main.suffix == ".ckpt" else main.parent), options
