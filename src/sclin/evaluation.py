@@ -418,7 +418,6 @@ def evaluate(
     }
     row: Any = partial(results.row, **about, seed=seed)
     rows, predictions, probabilities, left_out = [], [], {}, list(_unseen(y, folds))
-    depths = relative_depths(things)
     bar = tqdm(total=len(things) * len(folds), disable=not progress, unit="fit")
     for name, thing in things.items():
         targets = [(kind, "", judge) for kind, judge in judges.items()]
@@ -437,7 +436,7 @@ def evaluate(
                 probabilities[name, kind] = proba
             for score in scored(frame, proba, scorers, unit=groups, n_boot=n_boot, seed=seed):
                 words = "; ".join(filter(None, (variant, null, score.pop("spread", ""))))
-                depth = depths.get(name, np.nan)
+                depth = relative_depths(things).get(name, np.nan)
                 rows.append(row(**said, variant=words, relative_depth=depth, **score))
     bar.close()
     if not rows:
@@ -477,7 +476,7 @@ def measure(
     score
         Function of the embedding (one row per cell) and the cells that returns numbers by metric:
         a number, an `Interval`, or a Series with one number per unit, whose index has the name
-        of the unit.
+        of the unit; it is the unit of the numbers after it, too.
     representations, controls, n_boot, seed, task, dataset, protocol, variant, progress
         As in `evaluate`; representations see all cells, and no label.
     units
@@ -508,7 +507,6 @@ def measure(
     row: Any = partial(results.row, **about, seed=seed)
     rows, by_unit = [], []
     things = _things(representations, controls, seed)
-    depths = relative_depths(things)
     for name, thing in tqdm(things.items(), disable=not progress, unit="fit"):
         (X,) = embed(thing, cells, cells, name=name)
         if of is None:
@@ -517,15 +515,16 @@ def measure(
             groups = {u: np.flatnonzero(of == u) for u in np.unique(of)}
             scored = {u: score(X[at], cells[at]) for u, at in groups.items()}
             found = dict(pd.DataFrame(scored).T.rename_axis(units))
+        unit = units or "cell"
         for metric, value in found.items():
-            told, unit = {"metric": metric, "representation": name}, units or "cell"
+            told = {"metric": metric, "representation": name}
             if isinstance(value, pd.Series):
                 unit = str(value.index.name or "unit")
                 values = value.rename_axis("group").rename("value").astype(float).reset_index()
                 by_unit.append(values.assign(**told, head="", variant=""))
                 value = bootstrap(np.nanmean, values["value"], n_boot=n_boot, seed=seed)
             better = metric not in lower_is_better
-            told |= {"unit": unit, "relative_depth": depths.get(name, np.nan)}
+            told |= {"unit": unit, "relative_depth": relative_depths(things).get(name, np.nan)}
             rows.append(row(**told, value=value, higher_is_better=better))
     by_unit = by_unit or [pd.DataFrame(columns=["metric", "representation", "head", "variant"])]
     return Results(results.table(rows), pd.concat(by_unit, ignore_index=True), variant=variant)
