@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from sclin import results
 from sclin.datasets import name_of
-from sclin.errors import InputError, nearest
+from sclin.errors import InputError
 from sclin.heads import head
 from sclin.projection import CentroidProjection
 from sclin.representations import CONTROLS, embed, labels, relative_depths, representation
@@ -94,10 +94,10 @@ class Results:
         rows = p[p["representation"].eq(representation) & p["variant"].eq(variant)]
         rows = rows[rows["head"].eq(head)] if head else rows
         if rows.empty:
-            known = [str(name) for name in pd.unique(p["representation"])]
+            known = ", ".join(map(str, pd.unique(p["representation"])))
             raise InputError(
                 f"The results hold no predictions of {representation!r} {head!r} {variant!r}; "
-                f"there are {', '.join(known)}.{nearest(representation, known)}"
+                f"there are {known}."
             )
         return rows
 
@@ -200,20 +200,19 @@ class Results:
         ours = t[~control & t["variant"].eq(self.variant)]
         top = ours.iloc[0]
         best, n, unit = str(top["representation"]), top["n"], str(top["unit"])
-        words, equals = [f"{metric} over {n:.0f} {unit}s: {best} reaches {top['value']:.3f}."], []
-        for other in ours["representation"].iloc[1:]:
-            try:
-                c = self.compare(best, str(other), head=head, metric=metric)
-            except InputError:
-                equals.append(str(other))
-                words.append(f"{best} and {other} cannot be compared: they share no units.")
-                continue
+        words = [f"{metric} over {n:.0f} {unit}s: {best} reaches {top['value']:.3f}."]
+        equals = list(map(str, ours["representation"].iloc[1:]))
+        for other in tuple(equals):
+            if self.predictions.empty:
+                words.append("These scores have no units to compare over.")
+                break
+            c = self.compare(best, other, head=head, metric=metric)
             gap = f"({c.difference:+.3f} [{c.ci_low:.3f}, {c.ci_high:.3f}], p = {c.p_value:.3g})"
             if c.proven:
+                equals.remove(other)
                 words.append(f"{best} leads {other} {gap}.")
-                continue
-            equals.append(str(other))
-            words.append(f"No difference is shown between {best} and {other} {gap}.")
+            else:
+                words.append(f"No difference is shown between {best} and {other} {gap}.")
         if unit != "cell" and 2.0 ** (1 - n) > 0.05:
             least = f"no p value is below {2.0 ** (1 - n):g}"
             words.append(f"With {n:.0f} {unit}s no test can prove a lead: {least}.")
@@ -239,6 +238,25 @@ def _named(given: Any, make: Callable[[str], Any], what: str) -> dict[str, Any]:
 def _things(given: Any, controls: bool, seed: int) -> dict[str, Any]:
     make = partial(representation, seed=seed)
     return _named(given, make, "representation") | {n: make(n) for n in CONTROLS if controls}
+
+
+def _row_maker(
+    things: Mapping[str, Any], cells: AnnData, task: str, dataset: str, protocol: str, seed: int
+) -> Callable[..., dict[str, Any]]:
+    """Rows that say what was asked of which cells, and how deep a layer lies."""
+    about: dict[str, Any] = {
+        "task": task,
+        "dataset": dataset or name_of(cells),
+        "protocol": protocol,
+        "seed": seed,
+    }
+    depths = relative_depths(things)
+
+    def row(name: str, **fields: Any) -> dict[str, Any]:
+        depth = depths.get(name, np.nan)
+        return results.row(representation=name, relative_depth=depth, **about, **fields)
+
+    return row
 
 
 Fold = tuple[str, NDArray[np.intp], NDArray[np.intp]]
@@ -411,12 +429,7 @@ def evaluate(
     things = _things(representations, controls, seed)
     scorers = _named(scoring, find_scorer, "scorer")
     folds = _folds(cv, y, units, seed)
-    about: dict[str, Any] = {
-        "task": task or label,
-        "dataset": dataset or name_of(cells),
-        "protocol": protocol,
-    }
-    row: Any = partial(results.row, **about, seed=seed)
+    row = _row_maker(things, cells, task or label, dataset, protocol, seed)
     rows, predictions, probabilities, left_out = [], [], {}, list(_unseen(y, folds))
     bar = tqdm(total=len(things) * len(folds), disable=not progress, unit="fit")
     for name, thing in things.items():
@@ -430,14 +443,12 @@ def evaluate(
                 left_out.append((name, kind, refused[0][0], cells.n_obs, refused[0][1]))
                 continue
             frame, proba = _joined(cells, y, units, folds, parts)
-            said = {"representation": name, "head": kind}
-            predictions.append(frame.assign(**said, variant=null))
+            predictions.append(frame.assign(representation=name, head=kind, variant=null))
             if proba is not None and not null:
                 probabilities[name, kind] = proba
             for score in scored(frame, proba, scorers, unit=groups, n_boot=n_boot, seed=seed):
                 words = "; ".join(filter(None, (variant, null, score.pop("spread", ""))))
-                depth = relative_depths(things).get(name, np.nan)
-                rows.append(row(**said, variant=words, relative_depth=depth, **score))
+                rows.append(row(name, head=kind, variant=words, **score))
     bar.close()
     if not rows:
         raise InputError(f"No head can take any representation: {left_out[-1][-1]}")
@@ -498,15 +509,9 @@ def measure(
         A name is unknown, or values are missing.
     """
     of = None if units is None else labels(cells, units)
-    about: dict[str, Any] = {
-        "task": task or "measure",
-        "dataset": dataset or name_of(cells),
-        "protocol": protocol,
-    }
-    about |= {"variant": variant, "split": split}
-    row: Any = partial(results.row, **about, seed=seed)
     rows, by_unit = [], []
     things = _things(representations, controls, seed)
+    row = _row_maker(things, cells, task or "measure", dataset, protocol, seed)
     for name, thing in tqdm(things.items(), disable=not progress, unit="fit"):
         (X,) = embed(thing, cells, cells, name=name)
         if of is None:
@@ -517,14 +522,14 @@ def measure(
             found = dict(pd.DataFrame(scored).T.rename_axis(units))
         unit = units or "cell"
         for metric, value in found.items():
-            told = {"metric": metric, "representation": name}
             if isinstance(value, pd.Series):
                 unit = str(value.index.name or "unit")
                 values = value.rename_axis("group").rename("value").astype(float).reset_index()
-                by_unit.append(values.assign(**told, head="", variant=""))
+                said = {"representation": name, "head": "", "variant": "", "metric": metric}
+                by_unit.append(values.assign(**said))
                 value = bootstrap(np.nanmean, values["value"], n_boot=n_boot, seed=seed)
+            said = {"unit": unit, "variant": variant, "split": split, "metric": metric}
             better = metric not in lower_is_better
-            told |= {"unit": unit, "relative_depth": relative_depths(things).get(name, np.nan)}
-            rows.append(row(**told, value=value, higher_is_better=better))
+            rows.append(row(name, value=value, higher_is_better=better, **said))
     by_unit = by_unit or [pd.DataFrame(columns=["metric", "representation", "head", "variant"])]
     return Results(results.table(rows), pd.concat(by_unit, ignore_index=True), variant=variant)

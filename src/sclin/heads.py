@@ -22,7 +22,7 @@ from sklearn.preprocessing import normalize
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
-from sclin.errors import InputError, nearest
+from sclin.errors import InputError, unknown
 from sclin.linear import Standardized, _moments, linear_pipeline
 from sclin.normalization import _validated
 from sclin.projection import CentroidProjection
@@ -259,7 +259,5 @@ def head(name: str, *, seed: int = 0, **options: Any) -> Any:
         The name is unknown.
     """
     if name not in HEADS:
-        raise InputError(
-            f"No head is called {name!r}; there are {', '.join(HEADS)}." + nearest(name, HEADS)
-        )
+        raise unknown("head", name, HEADS)
     return HEADS[name](**options | ({"seed": seed} if name == "pipeline" else {}))

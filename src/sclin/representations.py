@@ -19,7 +19,7 @@ from scipy import sparse
 from scipy.special import ndtri
 from sklearn.utils.validation import check_is_fitted
 
-from sclin.errors import InputError, nearest
+from sclin.errors import InputError, nearest, unknown
 from sclin.linear import ImplicitPCA
 from sclin.normalization import RankMatrix, RankNormalizer
 
@@ -302,10 +302,7 @@ def representation(name: str, *, seed: int = 0, **options: Any) -> Representatio
             raise InputError(f"{name!r} is not of the form layer:MODEL/i, such as layer:tiny/3.")
         return PerCell(_layer(model, layer, **options))
     if name not in REPRESENTATIONS:
-        raise InputError(
-            f"No representation is called {name!r}; there are {', '.join(REPRESENTATIONS)}, "
-            f"obsm:KEY and layer:MODEL/i.{nearest(name, REPRESENTATIONS)}"
-        )
+        raise unknown("representation", name, [*REPRESENTATIONS, "obsm:KEY", "layer:MODEL/i"])
     return REPRESENTATIONS[name](seed=seed, **options)
 
 

@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer, get_scorer_names, precision_recall_fscore_support
 from sklearn.utils.metaestimators import available_if
 
-from sclin.errors import InputError, nearest
+from sclin.errors import InputError, unknown
 
 __all__ = [
     "SCORES",
@@ -26,7 +26,6 @@ __all__ = [
     "Interval",
     "NestedChoice",
     "bootstrap",
-    "calibration_curve",
     "find_scorer",
     "nested_choice",
     "paired_test",
@@ -89,43 +88,6 @@ def per_class_f1(y_true: ArrayLike, y_pred: ArrayLike) -> pd.DataFrame:
     return table.rename_axis("class")
 
 
-def calibration_curve(
-    y_true: ArrayLike, proba: ArrayLike, classes: Sequence[Any], *, n_bins: int = 10
-) -> pd.DataFrame:
-    """Compare the confidence of the predicted class with how often it is right.
-
-    Parameters
-    ----------
-    y_true
-        True class of each cell, shape ``(n_cells,)``.
-    proba
-        Class probabilities, shape ``(n_cells, n_classes)``.
-    classes
-        Names of the columns of ``proba``.
-    n_bins
-        Number of bins of equal width on [0, 1].
-
-    Returns
-    -------
-    DataFrame
-        One row per bin that holds cells: ``confidence``, ``accuracy``, ``n``.
-        ``attrs["ece"]`` is the expected calibration error, the mean absolute gap over cells.
-    """
-    probabilities = np.asarray(proba, dtype=float)
-    confidence = probabilities.max(axis=1)
-    right = np.asarray(classes)[probabilities.argmax(axis=1)] == np.asarray(y_true)
-    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
-    table = (
-        pd.DataFrame({"bin": bins, "confidence": confidence, "accuracy": right.astype(float)})
-        .groupby("bin")
-        .agg(confidence=("confidence", "mean"), accuracy=("accuracy", "mean"), n=("bin", "size"))
-        .reset_index(drop=True)
-    )
-    gap = (table["confidence"] - table["accuracy"]).abs()
-    table.attrs["ece"] = float(np.average(gap, weights=table["n"]))
-    return table
-
-
 class Interval(NamedTuple):
     """A number, its bootstrap interval, and the number of units it rests on."""
 
@@ -154,9 +116,9 @@ class Comparison(NamedTuple):
         return self.p_value < 0.05 and not self.ci_low <= 0 <= self.ci_high
 
 
-def _quantiles(draws: ArrayLike, level: float) -> tuple[float, float]:
-    tail = (1 - level) / 2
-    low, high = np.nanquantile(np.asarray(draws, dtype=float), [tail, 1 - tail])
+def _ends(draws: NDArray[np.floating]) -> tuple[float, float]:
+    """Ends of a 95 % percentile interval; draws that could not be scored are left out."""
+    low, high = np.nanquantile(draws, [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -165,7 +127,6 @@ def bootstrap(
     *arrays: ArrayLike,
     groups: ArrayLike | None = None,
     n_boot: int = 1000,
-    level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
     """Percentile bootstrap interval of any statistic of paired arrays.
@@ -181,8 +142,6 @@ def bootstrap(
         Unit of resampling of each row (donor, species, perturbation); ``None`` resamples rows.
     n_boot
         Number of resamples.
-    level
-        Coverage of the interval.
     seed
         Seed of the resampling.
 
@@ -202,26 +161,23 @@ def bootstrap(
     (2.5, 4)
     """
     columns = [np.asarray(a) for a in arrays]
-    sizes = {a.shape[0] for a in columns}
-    if len(sizes) != 1 or 0 in sizes:
+    size = len(columns[0])
+    if not size or any(len(c) != size for c in columns):
+        lengths = [len(c) for c in columns]
         raise InputError(
-            f"The arrays to resample have {sorted(sizes)} rows; they need one length above zero."
+            f"Arrays to resample have {lengths} rows; they need one length above zero."
         )
-    size = sizes.pop()
+    values = np.arange(size) if groups is None else np.asarray(groups)
+    if values.shape != (size,):
+        raise InputError(f"groups has shape {values.shape}; {size} rows need {size} values.")
+    units = list(pd.Series(values).groupby(values).indices.values())
     rng = np.random.default_rng(seed)
-    if groups is None:
-        units = [np.array([i]) for i in range(size)]
-    else:
-        values = np.asarray(groups)
-        if values.shape != (size,):
-            raise InputError(f"groups has shape {values.shape}; {size} rows need {size} values.")
-        units = [np.flatnonzero(values == g) for g in np.unique(values)]
     draws = np.empty(n_boot)
     for b in range(n_boot):
         chosen = rng.integers(len(units), size=len(units))
         rows = chosen if groups is None else np.concatenate([units[i] for i in chosen])
         draws[b] = statistic(*(a[rows] for a in columns))
-    low, high = _quantiles(draws, level)
+    low, high = _ends(draws)
     return Interval(float(statistic(*columns)), low, high, len(units))
 
 
@@ -324,7 +280,6 @@ def score_interval(
     *,
     groups: ArrayLike | None = None,
     n_boot: int = 1000,
-    level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
     """Score pooled over cells, with a bootstrap interval over donors and cells.
@@ -338,8 +293,8 @@ def score_interval(
     groups
         Donor of each cell; donors are resampled first, then cells within each.
         With few donors the interval is too narrow rather than too wide: read it with their number.
-    n_boot, level, seed
-        Number of resamples, coverage, seed.
+    n_boot, seed
+        Number of resamples, seed.
 
     Returns
     -------
@@ -354,7 +309,7 @@ def score_interval(
     counts, outcomes, k = _tally(y_true, [y_pred], groups)
     parts = _totals(outcomes, 1, k)
     draws = _resampled(counts, n_boot, np.random.default_rng(seed))
-    low, high = _quantiles(SCORES[metric](*(draws @ part for part in parts)), level)
+    low, high = _ends(SCORES[metric](*(draws @ part for part in parts)))
     value = SCORES[metric](*(counts.sum(axis=0) @ part for part in parts))
     return Interval(float(value), low, high, len(counts) if groups is not None else counts.sum())
 
@@ -368,7 +323,6 @@ def score_difference(
     groups: ArrayLike | None = None,
     n_boot: int = 1000,
     n_permutations: int = 10_000,
-    level: float = 0.95,
     seed: int = 0,
 ) -> Comparison:
     """Score of predictions a less that of b on the same cells, with interval and p value.
@@ -384,8 +338,8 @@ def score_difference(
         True class and the two predictions of each cell, shape ``(n_cells,)``.
     groups
         Donor of each cell.
-    n_boot, n_permutations, level, seed
-        Resamples, random swaps (all are listed when there are no more), coverage, seed.
+    n_boot, n_permutations, seed
+        Resamples, random swaps (all are listed when there are no more), seed.
 
     Returns
     -------
@@ -403,7 +357,7 @@ def score_difference(
         return one - two
 
     draws = _resampled(counts, n_boot, rng)
-    low, high = _quantiles(difference(draws, np.zeros_like(draws)), level)
+    low, high = _ends(difference(draws, np.zeros_like(draws)))
     total = counts.sum(axis=0).astype(float)
     value = float(difference(total, np.zeros_like(total)))
     if groups is None:
@@ -419,8 +373,7 @@ def score_difference(
 def find_scorer(name: str) -> Any:
     """Find a classification scorer of scikit-learn, or name the nearest one."""
     if name not in get_scorer_names():
-        close = nearest(name, get_scorer_names())
-        raise InputError(f"scikit-learn has no scorer called {name!r}.{close}")
+        raise unknown("scorer of scikit-learn", name, get_scorer_names())
     return get_scorer(name)
 
 
@@ -515,7 +468,6 @@ def paired_test(
     b: ArrayLike,
     *,
     n_permutations: int = 10_000,
-    level: float = 0.95,
     seed: int = 0,
 ) -> Comparison:
     """Sign-flip permutation test of the mean difference between paired scores.
@@ -529,8 +481,8 @@ def paired_test(
         Scores of the two methods, shape ``(n_units,)``.
     n_permutations
         Number of random sign flips; all are listed when there are no more than this many.
-    level, seed
-        Coverage of the bootstrap interval of the mean difference, and the seed.
+    seed
+        Seed of the bootstrap interval and of random flips.
 
     Returns
     -------
@@ -544,13 +496,11 @@ def paired_test(
     """
     gaps = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     if gaps.ndim != 1 or gaps.size < 2 or not np.isfinite(gaps).all():
-        raise InputError(
-            f"A paired test needs two or more finite pairs; got shape {gaps.shape} with "
-            f"{int((~np.isfinite(gaps)).sum())} missing. Drop units that lack a score."
-        )
+        found = f"shape {gaps.shape}, {int((~np.isfinite(gaps)).sum())} missing"
+        raise InputError(f"A paired test needs two or more finite pairs ({found}); drop the rest.")
     signs, exact = _sign_flips(gaps.size, n_permutations, np.random.default_rng(seed))
     p_value = _p_value(signs @ gaps, float(gaps.sum()), exact)
-    interval = bootstrap(np.mean, gaps, level=level, seed=seed)
+    interval = bootstrap(np.mean, gaps, seed=seed)
     return Comparison(float(gaps.mean()), interval.low, interval.high, p_value, gaps.size)
 
 

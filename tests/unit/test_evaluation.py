@@ -240,7 +240,7 @@ def test_a_score_without_units_has_a_best_but_no_lead(cells):
         representations=["rank_pca", "library_size", "hvg_pca"], dataset="toy",
     ).verdict()  # fmt: skip
     assert said.best in ("rank_pca", "hvg_pca") and len(said.equals) == 1
-    assert "cannot be compared: they share no units" in said.words and "leads" not in said.words
+    assert "have no units to compare over" in said.words and "leads" not in said.words
 
 
 def test_measure_scores_each_donor_by_itself(cells):
