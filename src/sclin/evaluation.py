@@ -300,15 +300,9 @@ def _unseen(y: NDArray[Any], folds: Sequence[Fold]) -> Iterator[tuple[Any, ...]]
 
 
 def _fit_fold(
-    name: str,
-    thing: Any,
-    X: Any,
-    cells: AnnData,
-    y: NDArray[Any],
-    targets: Sequence[tuple[str, str, Any]],
-    seed: int,
-    fold: Fold,
-) -> list[Any]:
+    name: str, thing: Any, X: Any, cells: AnnData, y: NDArray[Any],
+    targets: Sequence[tuple[str, str, Any]], seed: int, fold: Fold,
+) -> list[Any]:  # fmt: skip
     """Predictions and probabilities of each target, or why its head refuses."""
     _, train, test = fold
     if X is None:
