@@ -64,7 +64,7 @@ def load(checkpoint, **options):
 
 def test_gene_ids_of_the_wrong_kind(model, tmp_path):
     adata = toy(names=[f"ENSG{i:011d}" for i in range(60)])
-    with pytest.raises(ModelError, match=r"(?s)ensembl ids such as ENSG.*reads symbol ids.*genes="):
+    with pytest.raises(ModelError, match=r"(?s)hold ids such as ENSG.*reads ids such as.*genes="):
         layers.extract(model, adata, tmp_path / "x", progress=False)
 
 

@@ -15,8 +15,7 @@ import scipy.sparse as sp
 import zarr
 from numpy.typing import NDArray
 
-from sclin.datasets.genes import id_kind, strip_versions
-from sclin.datasets.readers import value_kind
+from sclin.datasets.readers import strip_versions, value_kind
 from sclin.errors import DataError, InputError, ModelError
 
 __all__ = ["Cells", "GeneMatch", "fingerprints", "match_genes", "open_cells"]
@@ -169,7 +168,7 @@ def match_genes(
         names = gene_names(adata, place)
         if rename:
             names = [rename.get(name.upper(), name) for name in names]
-        pairs = zip(names, strip_versions(names), strict=True)
+        pairs = zip(names, strip_versions(pd.Index(names)), strict=True)
         index = np.array([known.get(name, known.get(stem, -1)) for name, stem in pairs], np.int64)
         count = len(np.unique(index[index >= 0]))
         if count > found[0]:
@@ -179,8 +178,8 @@ def match_genes(
         raise ModelError(
             f"Only {count:,} of the {len(known):,} genes of {model} were found in {place} "
             f"({100 * count / max(len(known), 1):.1f} %; {100 * min_matched:g} % are needed).\n"
-            f"The data hold {id_kind(names)} ids such as {', '.join(names[:3])}; {model} reads "
-            f"{id_kind(list(known))} ids such as {', '.join(sorted(known)[:3])}.\n"
+            f"The data hold ids such as {', '.join(names[:3])}; {model} reads ids such as "
+            f"{', '.join(sorted(known)[:3])}.\n"
             "Put those into a column of var and name it with genes=, or lower min_matched for a "
             "small panel."
         )
