@@ -309,7 +309,7 @@ def sentences(results: pd.DataFrame) -> list[str]:
     told = []
     for family, claim in (
         ("rank", "**Rank scores beside log counts.**"),
-        ("model", "**A model must earn its cost, beside log counts.**"),
+        ("model", "**A model beside log counts.**"),
     ):
         pairs = {
             task: (ours[task, family], ours[task, "usual"])
