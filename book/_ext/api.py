@@ -22,7 +22,6 @@ MODULES = {
     "layers": ["layers", "layers.store", "layers.models", "layers.tiny"],
     "data": [
         "datasets",
-        "datasets.orthologs",
         "datasets.simulate",
         "published",
         "plotting",

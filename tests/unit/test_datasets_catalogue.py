@@ -194,6 +194,13 @@ def test_the_catalogue_is_complete():
     assert {entry.tier for entry in CATALOGUE.values()} == set(entries.TIERS)
 
 
+def test_a_name_in_the_cache_is_one_file_and_every_wheel_is_known():
+    files = [f for e in [*CATALOGUE.values(), *CATALOGUE.resources.values()] for f in e.all_files()]
+    assert len({f.name for f in files}) == len({(f.name, f.sha256) for f in files})
+    wheels = {source["wheel"] for f in files for source in f.sources if "wheel" in source}
+    assert wheels == set(CATALOGUE.wheels)
+
+
 def test_models_have_a_licence_and_a_convention():
     for name, model in CATALOGUE.models.items():
         assert model.licence and isinstance(model.commercial, bool), name

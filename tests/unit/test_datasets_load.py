@@ -23,7 +23,9 @@ def test_several_datasets_come_by_name(cells):
 
 
 def test_options_that_cannot_be_read_and_empty_lists():
-    with pytest.raises(InputError, match="'seed' in 'sim_atlas:n_cells=9,seed' is not of the form"):
+    with pytest.raises(
+        InputError, match="'n_cells=9,seed' in 'sim_atlas:n_cells=9,seed' is not of"
+    ):
         datasets.load("sim_atlas:n_cells=9,seed")
     with pytest.raises(InputError, match="Did you mean 'n_cells'"):
         datasets.load("sim_atlas:n_cell=9")

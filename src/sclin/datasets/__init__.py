@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import json
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from anndata import AnnData
 
 from sclin.datasets import readers, recipes, simulate
 from sclin.datasets.entries import Entry, catalogue, check_options
 from sclin.datasets.files import cache_dir, fetch, fetch_file, memory, sha256_of
-from sclin.datasets.orthologs import orthologs
-from sclin.datasets.resources import resource
+from sclin.datasets.resources import orthologs, resource
 from sclin.errors import DataError, InputError, nearest
 
 __all__ = [
@@ -100,7 +98,7 @@ def load(name: str | Path, **options: Any) -> AnnData:
     return parts.get("", found)
 
 
-def load_many(datasets: str | AnnData | Sequence[str | AnnData]) -> dict[str, AnnData]:
+def load_many(datasets: str | AnnData | list[str | AnnData]) -> dict[str, AnnData]:
     """Load one dataset or several.
 
     Parameters
@@ -118,8 +116,7 @@ def load_many(datasets: str | AnnData | Sequence[str | AnnData]) -> dict[str, An
     InputError
         When the list is empty, or gene names repeat.
     """
-    single = isinstance(datasets, str | Path) or hasattr(datasets, "var_names")
-    entries = [datasets] if single else list(datasets)
+    entries = list(datasets) if isinstance(datasets, list | tuple) else [datasets]
     if not entries:
         raise InputError("The list of datasets is empty; name at least one, such as baron_human.")
     found: dict[str, AnnData] = {}
@@ -137,19 +134,16 @@ def name_of(adata: AnnData) -> str:
 
 
 def _options_in(name: str | Path) -> tuple[str | Path, dict[str, Any]]:
-    """Split ``name:key=value,key=value``; values are Python literals, or else text."""
-    if "=" not in str(name) or Path(name).exists():
-        return name, {}
+    """Split ``name:key=value,key=value``; values are read as YAML."""
     plain, _, text = str(name).partition(":")
-    options: dict[str, Any] = {}
-    for part in text.split(","):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise InputError(f"{part!r} in {str(name)!r} is not of the form key=value.")
-        try:
-            options[key.strip()] = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError):
-            options[key.strip()] = value.strip()
+    if "=" not in text or Path(name).exists():
+        return name, {}
+    try:
+        options = yaml.safe_load("{" + text.replace("=", ": ") + "}")
+    except yaml.YAMLError:
+        options = {text: None}
+    if None in options.values():
+        raise InputError(f"{text!r} in {str(name)!r} is not of the form key=value,key=value.")
     return plain, options
 
 
@@ -173,7 +167,9 @@ _CODE = [Path(str(module.__file__)).read_bytes() for module in (readers, recipes
 
 def _parse(reader: str, paths: list[Path], options: Any, hashes: Any, code: Any) -> AnnData:
     """Run a recipe; the last two say when a kept result is stale."""
-    return getattr(recipes, reader)(paths, **options)
+    cells = getattr(recipes, reader)(paths, **options)
+    cells.strings_to_categoricals()
+    return cells
 
 
 def _load_entry(entry: Entry, options: dict[str, Any]) -> AnnData:
@@ -190,12 +186,11 @@ def _load_entry(entry: Entry, options: dict[str, Any]) -> AnnData:
             raise DataError(f"{entry.name}: path={str(path)!r} does not exist.")
         hashes = {paths[0].name: _hash(paths[0])}
     else:
-        choice = None if choice is None else str(choice)
         files = entry.files_of(choice)
         paths = [fetch_file(file) for file in files]
         hashes = {f.name: f.sha256 or sha256_of(p) for f, p in zip(files, paths, strict=True)}
         if entry.option:
-            said[entry.option] = choice or entry.variant.get("default") or "all"
+            said[entry.option] = str(choice or entry.variant.get("default") or "all")
     options = {**(entry.read or {}), **options}
     if {path.suffix for path in paths} <= {".h5ad", ".zarr"}:
         cells = recipe(paths, **options)

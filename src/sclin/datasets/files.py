@@ -148,8 +148,7 @@ def fetch(name: str, *, progress: bool | None = None, **choice: Any) -> list[Pat
     """
     entry = catalogue().find(name)
     check_options(name, choice, [entry.option] if entry.option else [])
-    value = choice.get(entry.option or "")
-    files = entry.files_of(None if value is None else str(value))
+    files = entry.files_of(choice.get(entry.option or ""))
     return [fetch_file(file, progress=progress) for file in files]
 
 
@@ -267,10 +266,9 @@ def _extract(archive: Path, member: str, part: Path) -> Path:
     outer, _, inner = member.partition("!")
     folder = part.parent / "members"
     try:
-        if zipfile.is_zipfile(archive):
-            pooch.Unzip(members=[outer], extract_dir=str(folder))(str(archive), "download", None)
-        elif tarfile.is_tarfile(archive):
-            pooch.Untar(members=[outer], extract_dir=str(folder))(str(archive), "download", None)
+        if zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive):
+            kind = pooch.Unzip if zipfile.is_zipfile(archive) else pooch.Untar
+            kind(members=[outer], extract_dir=str(folder))(str(archive), "download", None)
         else:
             folder.mkdir()
             pooch.Decompress(name=str(folder / outer))(str(archive), "download", None)

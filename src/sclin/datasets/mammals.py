@@ -16,17 +16,10 @@ __all__ = ["GERM_LINE", "SpeciesData", "species"]
 
 # Million years to the ancestor shared with human, as the first paper typed them in (the order is
 # that of a caterpillar tree), and sequencing depth relative to human.
-_MYR = {
-    "human": 0,
-    "chimpanzee": 6,
-    "gorilla": 10,
-    "macaque": 25,
-    "marmoset": 35,
-    "mouse": 90,
-    "opossum": 160,
-    "platypus": 177,
-}
-_DEPTH = dict(zip(_MYR, (1.0, 0.85, 0.9, 1.1, 0.65, 0.8, 0.5, 0.4), strict=True))
+_NAMES = ["human", "chimpanzee", "gorilla", "macaque", "marmoset", "mouse", "opossum", "platypus"]
+_MYR = dict(zip(_NAMES, (0, 6, 10, 25, 35, 90, 160, 177), strict=True))
+_DEPTH = dict(zip(_NAMES, (1.0, 0.85, 0.9, 1.1, 0.65, 0.8, 0.5, 0.4), strict=True))
+KINDS = ("one2one", "one2many", "many2many")
 GERM_LINE = [
     "male germ line stem cell",
     "spermatogonium",
@@ -81,16 +74,15 @@ class SpeciesData:
         for name in (source, target):
             if name not in self.adatas:
                 raise InputError(f"No species {name!r} here; there are {sorted(self.adatas)}.")
-        if kind not in (None, "one2one", "one2many", "many2many"):
-            raise InputError(f"kind is {kind!r}: give one2one, one2many, many2many or None.")
+        if kind not in (None, *KINDS):
+            raise InputError(f"kind is {kind!r}: give {', '.join(KINDS)} or None.")
         table = self.orthologs
         left, right = (
             table.loc[table["species"] == name, ["group", "gene_id"]] for name in (source, target)
         )
         pairs = left.merge(right, on="group").set_axis(["group", "source", "target"], axis=1)
-        many = [pairs["group"].map(side["group"].value_counts()) > 1 for side in (left, right)]
-        known = ["many2many", "one2many"]
-        pairs["kind"] = np.select([many[0] & many[1], many[0] | many[1]], known, "one2one")
+        many = sum(pairs["group"].map(side["group"].value_counts()) > 1 for side in (left, right))
+        pairs["kind"] = np.array(KINDS)[many]
         pairs = pairs[["source", "target", "kind"]]
         return pairs if kind is None else pairs[pairs["kind"] == kind].reset_index(drop=True)
 
@@ -155,15 +147,15 @@ def species(*, n_cells: int = 600, n_genes: int = 2000, seed: int = 0) -> Specie
         tables.append(pd.DataFrame({"group": groups, "species": name, "gene_id": own}))
         profile = profile[:, np.argsort(shuffled)]
         adatas[name] = _species_cells(rng, name, profile, ids, n_cells, seed)
-    names, myr = list(_MYR), np.array(list(_MYR.values()), dtype=float)
-    divergence = np.maximum(myr[:, None], myr) * (1 - np.eye(len(names)))
-    tree, height = names[0], 0
-    for name, age in zip(names[1:], myr[1:].astype(int), strict=True):
+    myr = np.array(list(_MYR.values()), dtype=float)
+    divergence = np.maximum(myr[:, None], myr) * (1 - np.eye(len(myr)))
+    tree, height = _NAMES[0], 0
+    for name, age in zip(_NAMES[1:], myr[1:].astype(int), strict=True):
         tree, height = f"({tree}:{age - height},{name}:{age})", age
     return SpeciesData(
         adatas=adatas,
         orthologs=pd.concat(tables, ignore_index=True).astype({"species": "category"}),
-        divergence_myr=pd.DataFrame(divergence, index=names, columns=names),
+        divergence_myr=pd.DataFrame(divergence, index=_NAMES, columns=_NAMES),
         tree=f"{tree};",
     )
 
@@ -179,14 +171,13 @@ def _evolve(rng, shape: tuple[int, int]) -> dict[str, tuple[np.ndarray, np.ndarr
         alive = alive & (rng.random(shape[1]) < np.exp(-myr / 1500))
         return deviation * keep + 0.9 * (1 - keep**2) ** 0.5 * step, alive
 
-    names = list(_MYR)
     state = (np.zeros(shape), np.ones(shape[1], dtype=bool))
     leaves = {}
-    for name, above in zip(names[:0:-1], names[-2::-1], strict=True):
+    for name, above in zip(_NAMES[:0:-1], _NAMES[-2::-1], strict=True):
         leaves[name] = grow(state, _MYR[name])  # from its split with the human line to today
         state = grow(state, _MYR[name] - _MYR[above])
     leaves["human"] = grow(state, 0)
-    return {name: leaves[name] for name in names}
+    return {name: leaves[name] for name in _NAMES}
 
 
 def _species_cells(rng, name, profile, ids, n_cells, seed) -> ad.AnnData:

@@ -123,7 +123,7 @@ def pack(
 
 
 # h5ad and zarr ----------------------------------------------------------------------------------
-def read_h5ad(path: str | Path, *, layer: str | None = None, backed: bool = False) -> ad.AnnData:
+def read_h5ad(path: Path, *, layer: str | None = None, backed: bool = False) -> ad.AnnData:
     """Read an h5ad file or a zarr folder, counts first.
 
     Counts are looked for in ``X``, then in ``raw``, then in the layers.
@@ -151,7 +151,6 @@ def read_h5ad(path: str | Path, *, layer: str | None = None, backed: bool = Fals
     InputError
         When ``layer`` does not exist.
     """
-    path = Path(path)
     try:
         with warnings.catch_warnings():
             # Old files are read as well as new ones; nothing for the reader to do about it.
@@ -198,7 +197,7 @@ def _backed(source: ad.AnnData, layer: str | None, path: Path) -> ad.AnnData:
 
 
 # Tables, 10x ------------------------------------------------------------------------------------
-def read_table(path: str | Path, *, orientation: str | None = None) -> ad.AnnData:
+def read_table(path: Path, *, orientation: str | None = None) -> ad.AnnData:
     """Read a csv or tsv table of counts, cells in rows or in columns.
 
     Parameters
@@ -214,7 +213,6 @@ def read_table(path: str | Path, *, orientation: str | None = None) -> ad.AnnDat
     InputError
         When the genes cannot be told, or the table says otherwise than ``orientation``.
     """
-    path = Path(path)
     columns, rows, X = _parse_table(path, "," if ".csv" in path.name.lower() else "\t")
     score = {"cells_in_rows": _gene_score(columns), "genes_in_rows": _gene_score(rows)}
     seen = max(score, key=score.__getitem__) if any(score.values()) else None
@@ -271,18 +269,15 @@ _HOUSEKEEPING = {"ACTB", "GAPDH", "B2M", "MALAT1", "RPLP0", "RPS6", "RPL3", "EEF
 
 def _gene_score(names: Sequence[str]) -> float:
     """Share of names that are gene ids: Ensembl ids, or a few symbols that every table has."""
-    if not len(names):
-        return 0.0
     plain = {str(n).upper() for n in names}
     ensembl = np.mean([str(n).startswith("ENS") for n in names])
     return max(float(ensembl), len(plain & _HOUSEKEEPING) / len(_HOUSEKEEPING))
 
 
-def read_10x(path: str | Path) -> ad.AnnData:
+def read_10x(path: Path) -> ad.AnnData:
     """Read what Cell Ranger writes: a ``.h5`` file or a folder with ``matrix.mtx``."""
     import scanpy as sc
 
-    path = Path(path)
     try:
         if path.suffix == ".h5":
             cells = sc.read_10x_h5(path)
@@ -292,20 +287,19 @@ def read_10x(path: str | Path) -> ad.AnnData:
     except (OSError, KeyError, ValueError) as error:
         raise DataError(f"{path} is not a readable 10x matrix: {error}") from error
     if "gene_ids" in cells.var:
-        cells.var["symbol"] = list(cells.var_names)
-        cells.var_names = cells.var["gene_ids"].astype(str)
+        cells.var = cells.var.reset_index(names="symbol").set_index("gene_ids")
     return pack(cells.X, cells.obs, cells.var, found_in="10x matrix")
 
 
 # R ----------------------------------------------------------------------------------------------
-def load_rda(path: str | Path) -> dict[str, Any]:
+def load_rda(path: Path) -> dict[str, Any]:
     """Objects of an ``.rda`` file by name, as the package rdata gives them."""
     import rdata
 
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Missing constructor", category=UserWarning)
-            return rdata.read_rda(Path(path))
+            return rdata.read_rda(path)
     except Exception as error:
         # rdata raises whatever its parser meets in a damaged file.
         raise DataError(f"{path} is not a readable R data file: {error}") from error
@@ -328,7 +322,7 @@ def r_matrix(value: Any) -> tuple[sp.csr_matrix, list[str], list[str]]:
     return as_csr(X), cells, genes
 
 
-def read_rda(path: str | Path, *, name: str | None = None) -> ad.AnnData:
+def read_rda(path: Path, *, name: str | None = None) -> ad.AnnData:
     """Read cells out of an ``.rda`` or ``.RData`` file.
 
     Parameters
@@ -444,8 +438,7 @@ def name_columns(adata: ad.AnnData, columns: dict[str, str], where: str) -> None
         adata.obs[ours] = adata.obs[theirs]
     for column in ("cell_type", "donor", "batch", "condition", "perturbation"):
         if column in adata.obs:
-            labels = adata.obs[column]
-            text = labels.astype(object).map(str, na_action="ignore")
+            text = adata.obs[column].astype(object).map(str, na_action="ignore")
             adata.obs[column] = pd.Categorical(text)
 
 

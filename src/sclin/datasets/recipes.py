@@ -100,8 +100,7 @@ def _symbols(cells: ad.AnnData, dictionary: Path) -> ad.AnnData:
     """Symbols of Ensembl ids; a gene without one keeps its id, and is counted."""
     names = {v: k for k, v in readers.read_dictionary(dictionary).items()}
     cells.var["symbol"] = [names.get(n, n) for n in cells.var_names]
-    missing = int(sum(n not in names for n in cells.var_names))
-    cells.uns["sclin"]["n_genes_without_symbol"] = missing
+    cells.uns["sclin"]["n_genes_without_symbol"] = sum(n not in names for n in cells.var_names)
     return cells
 
 
@@ -110,11 +109,8 @@ def cell_lines(paths: Paths) -> ad.AnnData:
     dictionary, files = paths[0], paths[1:]
     pairs = list(zip(files[::2], files[1::2], strict=True))
     # Cells carry the same names on every plate.
-    names = [f"{c.name.split('.')[0].rsplit('_', 1)[-1]}_" for c, _ in pairs]
-    parts = [
-        _mixology(c, m, name if len(pairs) > 1 else "")
-        for (c, m), name in zip(pairs, names, strict=True)
-    ]
+    plates = [f"{c.name.split('.')[0][-2:]}_" if len(pairs) > 1 else "" for c, _ in pairs]
+    parts = [_mixology(*pair, plate) for pair, plate in zip(pairs, plates, strict=True)]
     said = [part.uns["sclin"] for part in parts]
     cells = ad.concat(parts, join="outer", fill_value=0) if len(parts) > 1 else parts[0]
     cells = readers.pack(cells.X, cells.obs, list(cells.var_names), found_in=said[0]["found_in"])

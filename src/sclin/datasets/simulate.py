@@ -532,33 +532,30 @@ def realism(sim: ad.AnnData, real: ad.AnnData, *, seed: int = 0) -> pd.DataFrame
     if n < 50:
         raise InputError(f"realism() found {sim.n_obs} and {real.n_obs} cells: it needs 50 each.")
     rows: dict[str, dict[str, float]] = {}
-    features: dict[str, list[np.ndarray]] = {"five summaries": [], "200 strongest genes": []}
+    five, strongest = [], []
     for name, adata in (("simulated", sim), ("real", real)):
         X = sp.csr_matrix(adata.X)[np.sort(rng.permutation(adata.n_obs)[:n])].astype(np.float64)
         depth, n_seen = np.maximum(X.sum(1).A1, 1), np.diff(X.indptr)
         scaled = sp.diags(np.median(depth) / depth) @ X
         mean = scaled.mean(0).A1
-        variance = scaled.multiply(scaled).mean(0).A1 - mean**2
         good = mean > 0.5
+        variance = scaled.multiply(scaled).mean(0).A1 - mean**2
+        dispersion = (variance - mean)[good] / mean[good] ** 2
         rows[name] = {
             "library size, median (molecules)": np.median(depth),
             "library size, sd of log10": np.log10(depth).std(),
             "genes seen in a cell, median": np.median(n_seen),
             "genes never seen, share": (mean == 0).mean(),
-            "dispersion of genes with mean > 0.5, median": np.median(
-                (variance[good] - mean[good]) / mean[good] ** 2
-            ),
+            "dispersion of genes with mean > 0.5, median": np.median(dispersion),
         }
         top = scaled[:, np.argsort(-mean, kind="stable")[:200]].toarray()
         share = np.sort(top, axis=1)[:, ::-1] / np.median(depth)
         shares = share[:, 0], share[:, :20].sum(1), share.sum(1)
-        five = np.column_stack([np.log(depth), np.log(n_seen + 1), *shares])
-        features["five summaries"].append(five)
-        padded = np.pad(top, ((0, 0), (0, 200 - top.shape[1])))
-        features["200 strongest genes"].append(np.log1p(padded))
+        five.append(np.column_stack([np.log(depth), np.log(n_seen + 1), *shares]))
+        strongest.append(np.log1p(np.pad(top, ((0, 0), (0, 200 - top.shape[1])))))
     table, y = pd.DataFrame(rows), np.repeat([0, 1], n)
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-    for what, blocks in features.items():
+    for what, blocks in (("five summaries", five), ("200 strongest genes", strongest)):
         forest = RandomForestClassifier(100, min_samples_leaf=3, random_state=seed)
         score = cross_val_score(forest, np.vstack(blocks), y, cv=folds, scoring="balanced_accuracy")
         table.loc[f"telling them apart from {what}, balanced accuracy"] = [score.mean(), np.nan]
