@@ -28,17 +28,15 @@ _TILE = 64  # columns of a product worked on at once: what keeps the dense side 
 _GROUPS = 8  # fixed, so that sums do not depend on the number of threads
 
 
-def rank_normalize(X: Any, *, layer: str | None = None) -> RankMatrix:
+def rank_normalize(X: Any) -> RankMatrix:
     """Turn each cell into rank normal scores of unit length.
 
     Parameters
     ----------
     X
-        Cells x genes. A SciPy sparse matrix, an array or data frame, an AnnData (also backed),
-        a chunked array, or an iterator over blocks of cells.
+        Cells x genes. A SciPy sparse matrix, an array or data frame, an AnnData (its ``X``, also
+        backed), a chunked array, or an iterator over blocks of cells.
         Values may be counts, logs or any finite numbers. The input is never modified.
-    layer
-        Layer of the AnnData to use instead of ``X``.
 
     Returns
     -------
@@ -66,30 +64,13 @@ def rank_normalize(X: Any, *, layer: str | None = None) -> RankMatrix:
     >>> rank_normalize(np.array([[0.0, 0.0, 1.0, 5.0]])).toarray().round(3)
     array([[-0.456, -0.456,  0.22 ,  0.732]], dtype=float32)
     """
-    cells: Any = None
-    genes: Any = None
-    if _is_anndata(X):
-        cells, genes = X.obs_names, X.var_names
-        X = _anndata_matrix(X, layer)
-    elif layer is not None:
-        raise InputError(
-            f"layer={layer!r} was given with a {type(X).__name__}. "
-            "Layers belong to AnnData: pass the AnnData or leave layer out."
-        )
+    cells, genes = (X.obs_names, X.var_names) if _is_anndata(X) else (None, None)
+    X = X.X if _is_anndata(X) else X
     if isinstance(X, RankMatrix):
         return X
-    if isinstance(X, Iterator):
-        return RankMatrix.stack(_rank_csr(_to_csr(block), None, genes) for block in X)
-    if _is_chunked(X):
-        starts = range(0, max(X.shape[0], 1), _BLOCK_ROWS)
-        return RankMatrix.stack(
-            _rank_csr(
-                _to_csr(_read(X, start)),
-                None if cells is None else cells[start : start + _BLOCK_ROWS],
-                genes,
-            )
-            for start in starts
-        )
+    if isinstance(X, Iterator) or _is_chunked(X):
+        blocks = _blocks(X, cells)
+        return RankMatrix.stack(_rank_csr(_to_csr(b), names, genes) for b, names in blocks)
     return _rank_csr(_to_csr(X), cells, genes)
 
 
@@ -149,12 +130,8 @@ class RankMatrix:
             There is no block, or the blocks differ in their number of genes.
         """
         parts = list(blocks)
-        widths = {part.shape[1] for part in parts}
-        if len(widths) != 1:
-            raise InputError(
-                f"Blocks with {sorted(widths)} genes cannot be stacked. "
-                "Give at least one block, and the same genes in each."
-            )
+        if len({part.shape[1] for part in parts}) != 1:
+            raise InputError("Give at least one block of cells, and the same genes in each.")
         if len(parts) == 1:
             return parts[0]
         return cls(
@@ -176,12 +153,6 @@ class RankMatrix:
     def nnz(self) -> int:
         """Number of stored scores."""
         return self.sparse.nnz
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays, those shared with the input included."""
-        parts = (self.sparse.data, self.sparse.indices, self.sparse.indptr, self.offset)
-        return sum(part.nbytes for part in parts)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -297,15 +268,8 @@ class RankMatrix:
         centre = float(self.offset.mean()) if len(self) else 0.0
         shift = self.offset - centre
         codes = np.ascontiguousarray(codes, dtype=np.int64)
-        sums, squares = _group_sums(
-            self.sparse.indptr,
-            self.sparse.indices,
-            self.sparse.data,
-            shift,
-            codes,
-            n_groups,
-            self.shape[1],
-        )
+        csr = self.sparse.indptr, self.sparse.indices, self.sparse.data
+        sums, squares = _group_sums(*csr, shift, codes, n_groups, self.shape[1])
         sums += np.bincount(codes, weights=shift, minlength=n_groups)[:, None]
         squares += float(shift @ shift)
         return sums, squares, centre
@@ -403,17 +367,6 @@ def _is_anndata(X: Any) -> bool:
     return hasattr(X, "obs_names") and hasattr(X, "var_names") and hasattr(X, "layers")
 
 
-def _anndata_matrix(adata: Any, layer: str | None) -> Any:
-    if layer is None:
-        return adata.X
-    if layer not in adata.layers:
-        raise InputError(
-            f"The AnnData has no layer {layer!r}; it has {list(adata.layers)}. "
-            "Name one of these, or leave layer out to use X."
-        )
-    return adata.layers[layer]
-
-
 def _is_chunked(X: Any) -> bool:
     """Whether `X` lies in a file or in chunks, and is read block by block."""
     if isinstance(X, np.ndarray) or sp.issparse(X) or hasattr(X, "iloc"):
@@ -421,9 +374,15 @@ def _is_chunked(X: Any) -> bool:
     return hasattr(X, "shape") and hasattr(X, "dtype") and hasattr(X, "__getitem__")
 
 
-def _read(X: Any, start: int) -> Any:
-    block = X[start : start + _BLOCK_ROWS]
-    return block.compute() if hasattr(block, "compute") else block
+def _blocks(X: Any, cells: Any) -> Iterator[tuple[Any, Any]]:
+    """Blocks of cells, and their names, of an iterator, a file or a chunked array."""
+    if isinstance(X, Iterator):
+        yield from ((block, None) for block in X)
+        return
+    for start in range(0, max(X.shape[0], 1), _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        block = X[rows].compute() if hasattr(X, "compute") else X[rows]
+        yield block, None if cells is None else cells[rows]
 
 
 def _to_csr(X: Any) -> sp.csr_matrix:
@@ -717,26 +676,8 @@ def _is_everything(key: Any) -> bool:
 
 
 def _positions(key: Any, size: int, what: str) -> np.ndarray:
-    """Turn an integer, slice, boolean mask or list into positions."""
-    if isinstance(key, slice):
-        return np.arange(size)[key]
-    positions = np.atleast_1d(np.asarray(key))
-    if positions.size == 0:
-        return np.empty(0, dtype=np.int64)
-    if positions.dtype.kind == "b":
-        if positions.shape != (size,):
-            raise InputError(
-                f"A mask of length {positions.size} was given for {size} {what}s. "
-                f"Give one value per {what}."
-            )
-        return positions.nonzero()[0]
-    if positions.dtype.kind not in "ui" or positions.ndim != 1:
-        raise InputError(
-            f"Select a {what} by number, slice or mask; {positions.dtype} values were given."
-        )
-    if positions.min() < -size or positions.max() >= size:
-        raise InputError(
-            f"A {what} outside of 0 to {size - 1} was asked for "
-            f"({positions.min()} to {positions.max()})."
-        )
-    return positions % size
+    """Turn an integer, slice, mask or list into positions."""
+    try:
+        return np.atleast_1d(np.arange(size)[key])
+    except IndexError as error:
+        raise InputError(f"Select some of the {size} {what}s: {error}.") from error

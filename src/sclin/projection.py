@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from sclin.errors import InputError, nearest
 from sclin.normalization import RankMatrix, _is_anndata, _two_parts, _validated, rank_normalize
 
-__all__ = ["CentroidProjection", "align_genes", "match_genes"]
+__all__ = ["CentroidProjection", "align_genes"]
 
 _ORDERS = ("average_then_rank", "rank_then_average")
 
@@ -352,40 +352,6 @@ class CentroidProjection(ClassifierMixin, BaseEstimator):
         )
 
 
-def match_genes(basis: ArrayLike, query: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Find the genes that two data sets share, by name.
-
-    Parameters
-    ----------
-    basis, query
-        Gene names, each without repeats.
-
-    Returns
-    -------
-    in_basis, in_query : ndarray of int
-        Positions of the shared genes, in the order of the basis.
-
-    Raises
-    ------
-    InputError
-        Names repeat, or no gene is shared.
-
-    Examples
-    --------
-    >>> match_genes(["INS", "GCG", "SST"], ["SST", "PPY", "INS"])
-    (array([0, 2]), array([2, 0]))
-    """
-    first, second = _unique_names(basis, "The basis"), _unique_names(query, "The query")
-    place = second.get_indexer(first)
-    if not (place >= 0).any():
-        raise InputError(
-            f"No genes are shared: the basis has names like {first[:3].tolist()}, the query like "
-            f"{second[:3].tolist()}. Use one kind of gene name, or map orthologs first."
-        )
-    shared = np.flatnonzero(place >= 0)
-    return shared, place[shared]
-
-
 def align_genes(basis: Any, query: Any) -> tuple[Any, Any]:
     """Cut two AnnData to their shared genes, in one order.
 
@@ -406,8 +372,17 @@ def align_genes(basis: Any, query: Any) -> tuple[Any, Any]:
     InputError
         Names repeat, or no gene is shared.
     """
-    first, second = match_genes(basis.var_names, query.var_names)
-    return basis[:, first].copy(), query[:, second].copy()
+    first, second = (
+        _unique_names(names, whose)
+        for names, whose in ((basis.var_names, "The basis"), (query.var_names, "The query"))
+    )
+    shared = first[first.isin(second)]
+    if shared.empty:
+        raise InputError(
+            f"No genes are shared: the basis has names like {first[:3].tolist()}, the query like "
+            f"{second[:3].tolist()}. Use one kind of gene name, or map orthologs first."
+        )
+    return basis[:, shared].copy(), query[:, shared].copy()
 
 
 def _rank_exact(X: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from sclin.errors import InputError
 from sclin.linear import AnovaSelector, ImplicitPCA, linear_pipeline
 from sclin.normalization import RankMatrix, RankNormalizer, rank_normalize
-from sclin.projection import CentroidProjection, align_genes, match_genes
+from sclin.projection import CentroidProjection, align_genes
 
 X = np.random.default_rng(0).poisson(1.0, (12, 30)).astype(np.float32)
 Y = np.repeat(["a", "b"], 6)
@@ -60,14 +60,6 @@ def test_matrices_that_cannot_be_ranked(bad, message):
         rank_normalize(bad)
 
 
-def test_layers():
-    adata = anndata.AnnData(X, layers={"counts": X})
-    with pytest.raises(InputError, match=r"no layer 'count'; it has \['counts'\]"):
-        rank_normalize(adata, layer="count")
-    with pytest.raises(InputError, match="pass the AnnData"):
-        rank_normalize(X, layer="counts")
-
-
 def test_rank_matrix_refuses():
     Z = rank_normalize(X)
     with pytest.raises(InputError, match=r"toarray\(\)"):
@@ -76,11 +68,11 @@ def test_rank_matrix_refuses():
         Z @ np.ones(12)
     with pytest.raises(InputError, match="Give 12 rows"):
         Z.T_dot(np.ones(30))
-    with pytest.raises(InputError, match="Give one value per cell"):
+    with pytest.raises(InputError, match="some of the 12 cells.*boolean"):
         Z[np.ones(5, dtype=bool)]
-    with pytest.raises(InputError, match="outside of 0 to 29"):
+    with pytest.raises(InputError, match="some of the 30 genes.*out of bounds"):
         Z[:, 30]
-    with pytest.raises(InputError, match="by number, slice or mask"):
+    with pytest.raises(InputError, match="only integers, slices"):
         Z[["a"]]
     with pytest.raises(InputError, match="Use 0"):
         Z.mean(axis=2)
@@ -151,13 +143,12 @@ def test_gene_names():
         CentroidProjection().fit(X, Y, genes=names[1:])
     with pytest.raises(InputError, match="Give `genes` to fit"):
         CentroidProjection().fit(X, Y).predict(X, genes=names)
-    with pytest.raises(InputError, match=r"No genes are shared.*map orthologs"):
-        match_genes(["INS"], ["Ins1"])
-    with pytest.raises(InputError, match="The query has 1 gene name"):
-        match_genes(["INS"], ["INS", "INS"])
     other = anndata.AnnData(X)
     other.var_names = [f"ENSG{i}" for i in range(30)]
-    with pytest.raises(InputError, match="No genes are shared"):
+    with pytest.raises(InputError, match=r"No genes are shared.*map orthologs"):
+        align_genes(anndata.AnnData(X), other)
+    other.var_names = ["1", *other.var_names[1:-1], "1"]
+    with pytest.raises(InputError, match="The query has 1 gene name"):
         align_genes(anndata.AnnData(X), other)
     with pytest.raises(InputError, match="no class 'c'; it has"):
         model.contributions(X, "c")
