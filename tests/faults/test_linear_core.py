@@ -68,9 +68,9 @@ def test_rank_matrix_refuses():
         Z @ np.ones(12)
     with pytest.raises(InputError, match="Give 12 rows"):
         Z.T_dot(np.ones(30))
-    with pytest.raises(InputError, match="some of the 12 cells.*boolean"):
+    with pytest.raises(InputError, match=r"some of the 12 cells.*boolean"):
         Z[np.ones(5, dtype=bool)]
-    with pytest.raises(InputError, match="some of the 30 genes.*out of bounds"):
+    with pytest.raises(InputError, match=r"some of the 30 genes.*out of bounds"):
         Z[:, 30]
     with pytest.raises(InputError, match="only integers, slices"):
         Z[["a"]]

@@ -1,6 +1,7 @@
 """The paper profile of chapters 05 to 10, on small files of the layout of the real ones."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -115,20 +116,21 @@ def test_disease_state(folder, profile):
 def test_testis(testis, profile):
     made, tables = testis
     chosen = profile["07_cross_species"]
-    cells = cross_species.load_species(chosen["species"])
+    cells = {name: datasets.load(data) for name, data in map(str.split, chosen["species"])}
     assert list(cells) == list(made.adatas)
-    read = cross_species.read_orthologs(tables)
-    found = cross_species.run(
-        cells, read, label=chosen["label"], types=["shared"], min_cells=2, **FAST
-    )
-    straight = cross_species.run(made.adatas, made, types=["shared"], min_cells=2, **FAST)
-    assert len(found.scores) == 56
-    assert found.scores["macro_f1"].to_numpy() == pytest.approx(straight.scores["macro_f1"])
-    myr = made.divergence_myr.loc["human"].to_dict()
-    pairs = {name: read("human", name) for name in cells if name != "human"}
-    for protocol in ("corrected", "as_published"):
-        drift = structure.divergence(cells, pairs=pairs, myr=myr, protocol=protocol, n_boot=5)
-        assert drift.details["test"].n == 7
+    read, label = cross_species.read_orthologs(tables), chosen["label"]
+    pairs = partial(made.pairs, kind=None)
+    found = list(cross_species.transfers(cells, read, label, min_cells=2))
+    straight = cross_species.transfers(made.adatas, pairs, "cell_type", min_cells=2)
+    assert len(found) == 56
+    for t, same in zip(found, straight, strict=True):
+        assert str(t) == str(same) and (t.cells.X != same.cells.X).nnz == 0
+    t = found[0]
+    judged = sclin.evaluate(t.cells, label, cv=[t.fold], **FAST)
+    assert judged.table["value"].between(0, 1).all()
+    for choose in (cross_species.one_to_one, cross_species.first_partners):
+        aligned = cross_species.align_species(cells, read, choose=choose)
+        assert len(structure.equal_cells(aligned)[0]) == 8
     human = datasets.load(profile["10_manifold"]["dataset"])
     assert 0 < manifold.flatness(human.X, k=5, n_boot=0)["share_connected"] <= 1
     assert human.uns["sclin"]["species"] == "human"

@@ -147,7 +147,8 @@ def align_species(
     if len(species) < 2:
         raise InputError(f"Transfer needs two species or more; got {list(species)}.")
     first, *others = species
-    common, names = species[first].var_names, {}
+    common = species[first].var_names
+    names = {first: pd.Series(common, common)}
     for name in others:
         pairs = orthologs(first, name)
         pairs = choose(pairs[pairs["target"].isin(species[name].var_names)])
@@ -160,8 +161,7 @@ def align_species(
                 f"{species[name].var_names[:2].tolist()}. Use one kind of gene id in all."
             )
         common = common[common.isin(names[name].index)]
-    cut = {name: names[name].loc[common] if name in names else common for name in species}
-    aligned = {name: cells[:, np.asarray(cut[name])].copy() for name, cells in species.items()}
+    aligned = {name: cells[:, names[name].loc[common]].copy() for name, cells in species.items()}
     for cells in aligned.values():
         cells.var_names = common
     return aligned
@@ -337,14 +337,14 @@ def published_transfers(
     for source, cells in species.items():
         y = labels(cells, label)
         names, sizes = np.unique(y, return_counts=True)
-        usable = np.flatnonzero(np.isin(y, names[sizes > 50]))
+        rows = np.flatnonzero(np.isin(y, names[sizes > 50]))
         if (sizes > 50).sum() < 2:
             raise InputError(
                 f"{source} has fewer than two types with more than 50 cells, as the published "
                 "protocol asks; use transfers() with a smaller min_cells."
             )
         train, held = train_test_split(
-            usable, test_size=0.1, stratify=y[usable], random_state=42 + seed
+            rows, test_size=0.1, stratify=y[rows], random_state=42 + seed
         )
         every = np.ones(cells.n_vars, dtype=bool)
         yield Transfer(source, source, cells, (train, held)), PublishedProjection(every, every)
@@ -356,5 +356,5 @@ def published_transfers(
             parts = {source: cells, target: other}
             both = anndata.concat(parts, join="outer", fill_value=0, **_JOIN)
             genes = [both.var_names.isin(part.var_names) for part in parts.values()]
-            rows = np.arange(cells.n_obs, both.n_obs)
-            yield Transfer(source, target, both, (train, rows)), PublishedProjection(*genes)
+            test = np.arange(cells.n_obs, both.n_obs)
+            yield Transfer(source, target, both, (train, test)), PublishedProjection(*genes)
