@@ -21,7 +21,9 @@ DONORS = ATLAS.obs["donor"].to_numpy().astype(str)
 def need(*names):
     """Skip when a file would have to be fetched."""
     for name in names:
-        if any(datasets.files.locate(file) is None for file in datasets.catalogue()[name].all_files()):
+        if any(
+            datasets.files.locate(file) is None for file in datasets.catalogue()[name].all_files()
+        ):
             pytest.skip(f"{name} is not in the cache; name a folder that has it in SCLIN_DATA")
 
 

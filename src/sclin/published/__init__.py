@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from sclin.errors import InputError, nearest
 from sclin import results as tidy
+from sclin.errors import InputError, nearest
 
 __all__ = ["TABLES", "results", "table"]
 
