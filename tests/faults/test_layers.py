@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
+import zarr
 
 from sclin import layers
 from sclin.errors import DataError, ModelError
@@ -153,6 +154,9 @@ def test_store_of_another_model_or_dataset(model, tmp_path):
         layers.extract(model, toy(seed=1), tmp_path / "x", progress=False)
     with pytest.raises(ModelError, match="hold other genes or counts"):
         LayerStore.open(tmp_path / "x").rows(toy(seed=1))
+    zarr.open_group(tmp_path / "old", mode="w").attrs["format"] = "sclin layer store"
+    with pytest.raises(ModelError, match=r"old is of an older edition: extract its layers again"):
+        layers.extract(model, toy(), tmp_path / "old", progress=False)
     (tmp_path / "f").mkdir()
     with pytest.raises(ModelError, match=r"not a zarr group|no layer store"):
         LayerStore.open(tmp_path / "f")

@@ -161,7 +161,6 @@ def extract(
     prints = fingerprints(cells, layer=layer, genes=genes)
     manifest |= {
         "dataset": dataset_id(cells, prints),
-        "dataset_name": str(cells.uns.get("sclin", {}).get("dataset", "")),
         "data_layer": layer,
         "genes": genes,
         "n_cells": cells.n_obs,
@@ -330,9 +329,8 @@ def _report(store: LayerStore, *, progress: bool) -> None:
 
 def _device(device: str | torch.device | None) -> torch.device:
     if device is None:
-        if not torch.cuda.is_available():
-            return torch.device("cpu")
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        here = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        return here if torch.cuda.is_available() else torch.device("cpu")
     place = torch.device(device)
     if place.type == "cuda" and not torch.cuda.is_available():
         raise InputError(

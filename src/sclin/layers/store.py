@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["LayerStore", "find_store"]
 
 #: Manifest entries that may differ when a run goes on in an existing store.
-_FREE = ("dataset_name", "device", "licence", "versions")
+_FREE = ("device", "licence", "versions")
 
 
 class LayerStore:

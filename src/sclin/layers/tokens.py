@@ -212,13 +212,13 @@ def check_values(
     Raises
     ------
     ModelError
-        When a sample of rows looks like the other kind, is negative or is not finite.
+        When a sample of rows looks like the other kind or is negative.
+    InputError
+        When it is not finite.
     """
     where = "X" if layer is None else f"layers[{layer!r}]"
     rows = np.unique(np.linspace(0, adata.n_obs - 1, min(adata.n_obs, 64)).astype(int))
     data = np.concatenate([read_rows(adata, i, i + 1, layer=layer).data for i in rows] or [[]])
-    if not np.isfinite(data).all():
-        raise ModelError(f"{where} holds values that are not finite: clean it before {model} runs.")
     kind = value_kind(data)
     said = adata.uns.get("sclin", {}).get("values") if layer is None else None
     remedy = f"{model} reads {'log1p values' if wanted == 'log' else 'counts'}; name them: layer=."

@@ -48,10 +48,9 @@ def fetch_model(name: str) -> tuple[Path, dict[str, Any]]:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    found: dict[str, Path] = {}
+    where = {"repo_id": entry.repo, "revision": entry.revision}
     try:
-        for file in entry.files:
-            found[file] = Path(hf_hub_download(entry.repo, file, revision=entry.revision))
+        found = {file: Path(hf_hub_download(filename=file, **where)) for file in entry.files}
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
             f"{name} could not be fetched from the hub repository {entry.repo} ({error}). "

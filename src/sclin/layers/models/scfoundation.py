@@ -74,11 +74,8 @@ def _read(file: Path, key: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ModelError(
             f"{file} has no set of weights {key!r}; it has {found}.{nearest(key, _KEYS)}"
         )
-    try:
-        said, weights = content[key]["config"], content[key]["state_dict"]
-        config = {**said["model_config"][said["model"]], **said["dataset_config"]["rnaseq"]}
-    except KeyError as error:
-        raise ModelError(f"{file}: the configuration lacks {error}.") from error
+    said, weights = content[key]["config"], content[key]["state_dict"]
+    config = {**said["model_config"][said["model"]], **said["dataset_config"]["rnaseq"]}
     return config, {name.removeprefix("model."): tensor for name, tensor in weights.items()}
 
 
@@ -224,8 +221,8 @@ class ScFoundation(Model):
                 f"There is no checkpoint {file}. scFoundation's models.ckpt is published by its "
                 "authors; download it and give its path as checkpoint=."
             )
-        config, weights = _read(file, key)
         try:
+            config, weights = _read(file, key)
             model = cls(config, _vocabulary(vocabulary), **options)
         except KeyError as error:
             raise ModelError(f"{file}: the configuration lacks {error}.") from error

@@ -162,8 +162,7 @@ class TahoeX1(Model):
         _check(config, vocabulary, chemistry, drug=drug, max_length=max_length)
         self.name, self.vocabulary = name, dict(vocabulary)
         self.width = int(config["d_model"])
-        self.pad_value = float(collator.get("pad_value", -2))
-        self.padding_value = self.pad_value
+        self.padding_value = float(collator.get("pad_value", -2))
         self.padding_id = int(self.vocabulary["<pad>"])
         self.n_bins = int(collator.get("num_bins", 51))
         self.right = bool(collator.get("right_binning", False))
@@ -276,7 +275,7 @@ class TahoeX1(Model):
             match.ids[rows.indices[kept]],
             n - cut,
             values[kept],
-            before=[(token, self.pad_value) for token in special],
+            before=[(token, self.padding_value) for token in special],
         )
         return Cells(ids, lengths, numbers, n == 0, cut)
 
