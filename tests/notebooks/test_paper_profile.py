@@ -85,7 +85,7 @@ def test_regulation(folder, profile):
     tabula(folder, "")
     cells = datasets.load(chosen["dataset"])
     present = [tf for tf in chosen["factors"] if tf in set(cells.var["symbol"])]
-    assert len(regulation.association(cells, present[0]))
+    assert len(regulation.association(cells, present[0], min_cells=2))
     assert cells.obs["donor"].nunique() == 4
 
 

@@ -45,6 +45,8 @@ def resource(name: str, **options: Any) -> Any:
         When the resource has no such option.
     """
     reader = catalogue().resources[name].reader
+    if reader == "orthologs":
+        raise DataError(f"{name} is read by sclin.datasets.orthologs(source, target).")
     (path,) = fetch(name, **options)
     return _READERS[reader](path)
 
@@ -92,7 +94,6 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     "gene_names": partial(_read, header=None, names=["ensembl", "symbol"]),
     "vocabulary": _vocabulary,
     "dictionary": readers.read_dictionary,
-    "orthologs": _read,
 }
 
 
