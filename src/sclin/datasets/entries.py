@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from sclin.errors import DataError, InputError, nearest
 
-__all__ = ["TIERS", "Catalogue", "Entry", "RemoteFile", "catalogue", "read_catalogue"]
+__all__ = ["Catalogue", "Entry", "RemoteFile", "catalogue"]
 
 TIERS = ("packaged", "simulated", "public", "paper")
 _HOME = package_files("sclin.datasets")

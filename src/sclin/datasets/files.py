@@ -28,7 +28,7 @@ from joblib import Memory
 from sclin.datasets.entries import RemoteFile, catalogue, check_options
 from sclin.errors import DataError
 
-__all__ = ["cache_dir", "fetch", "fetch_file", "locate", "memory", "search_dirs", "sha256_of"]
+__all__ = ["cache_dir", "fetch"]
 
 RETRIES = 3
 TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte

@@ -11,7 +11,7 @@ import pandas as pd
 from sclin.datasets import counts
 from sclin.errors import InputError
 
-__all__ = ["GERM_LINE", "SpeciesData", "species"]
+__all__ = ["SpeciesData", "species"]
 
 
 # Million years to the ancestor shared with human, as the first paper typed them in (the order is

@@ -20,7 +20,7 @@ import scipy.sparse as sp
 from sclin.datasets.entries import check_options
 from sclin.errors import DataError, InputError, nearest
 
-__all__ = ["read", "read_10x", "read_dictionary", "read_h5ad", "read_rda", "read_table"]
+__all__ = ["read", "read_dictionary"]
 
 # Names that layers of counts carry, in the order in which they are tried.
 COUNT_LAYERS = ("counts", "raw_counts", "raw", "spliced", "decontXcounts", "decontX")
