@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import numpy as np
@@ -226,25 +227,6 @@ def judge(
     return Judgement(planned, found)
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-  color: #1f2933; background: #fff; }}
-table {{ border-collapse: collapse; margin: 1rem 0; }} .wide {{ overflow-x: auto; }}
-th, td {{ text-align: left; padding: .3rem .7rem; border-bottom: 1px solid #cbd2d9; }}
-</style></head><body><h1>{title}</h1>
-<p>{cells:,} cells, {genes:,} genes. Made by sclin {version} on {when:%Y-%m-%d at %H:%M}.</p>
-<h2>Verdict</h2>{verdict}
-<p>Numbers between ci_low and ci_high are 95 % bootstrap intervals over the units named.
-Scores come from cells, donors or halves of cells that were not used for fitting.</p>
-<h2>What ran</h2>{plan}
-<h2>Every representation</h2>{scores}
-</body></html>
-"""
-
-
 def _table(frame: pd.DataFrame) -> str:
     return f'<div class="wide">{frame.to_html(border=0, float_format="{:.3f}".format)}</div>'
 
@@ -271,12 +253,12 @@ def report(judgement: Judgement, folder: str | Path, *, adata: AnnData) -> Path:
     path = Path(folder) / f"{plain}_{when:%Y-%m-%d_%H%M%S}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = ["representation", "variant", "metric", "value", "ci_low", "ci_high", "n", "unit"]
-    page = _PAGE.format(
+    page = Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8")).substitute(
         title=html.escape(f"Representations of {name}"),
-        cells=adata.n_obs,
-        genes=adata.n_vars,
+        cells=f"{adata.n_obs:,}",
+        genes=f"{adata.n_vars:,}",
         version=__version__,
-        when=when,
+        when=f"{when:%Y-%m-%d at %H:%M}",
         verdict=_table(judgement.verdict),
         plan=_table(judgement.plan),
         scores=_table(judgement.scores.set_index("task")[columns]),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from cycler import cycler
 from IPython import get_ipython
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
@@ -63,37 +63,7 @@ def color_of(representation: str) -> str:
 def set_style() -> None:
     """Set the book's style: figures alike, sharp in notebooks, the text of tables whole."""
     pd.set_option("display.max_colwidth", None)
-    plt.rcParams.update(
-        {
-            "figure.figsize": (7.0, 4.2),
-            "figure.dpi": 96,  # an inch is an inch on the page
-            "savefig.dpi": 160,
-            "savefig.bbox": "tight",
-            "figure.constrained_layout.use": True,
-            "figure.facecolor": "white",
-            "font.size": 10.5,
-            "axes.titlesize": 11.5,
-            "axes.titleweight": "bold",
-            "axes.titlelocation": "left",
-            "axes.labelcolor": PALETTE["ink"],
-            "axes.edgecolor": PALETTE["grey"],
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "axes.prop_cycle": cycler(
-                color=[PALETTE[c] for c in ("blue", "vermilion", "green", "purple", "orange")]
-            ),
-            "grid.color": "#E4E7EB",
-            "grid.linewidth": 0.8,
-            "text.color": PALETTE["ink"],
-            "xtick.color": PALETTE["ink"],
-            "ytick.color": PALETTE["ink"],
-            "legend.frameon": False,
-            "lines.linewidth": 1.8,
-            "image.cmap": SEQUENTIAL,
-        }
-    )
+    plt.style.use(Path(__file__).with_name("book.mplstyle"))
     if shell := get_ipython():
         shell.run_line_magic("config", "InlineBackend.figure_format = 'retina'")
 

@@ -109,17 +109,6 @@ def test_pca_residual_by_hand():
     assert scores.shape == (5, 3)
 
 
-def test_intrinsic_dimension_of_known_clouds():
-    rng = np.random.default_rng(0)
-    flat = rng.normal(size=(800, 3)) @ rng.normal(size=(3, 60))
-    found = manifold.intrinsic_dimension(flat)
-    assert found["intrinsic_dimension_lPCA"] == 3
-    assert 2.4 < found["intrinsic_dimension_TwoNN"] < 3.6
-    assert 2.4 < found["intrinsic_dimension_MLE"] < 3.6
-    roll = manifold.intrinsic_dimension(make_swiss_roll(800, random_state=0)[0])
-    assert 1.7 < roll["intrinsic_dimension_TwoNN"] < 2.4
-
-
 def test_types_are_structure_that_noise_of_the_same_depths_lacks():
     cells = simulate.atlas(n_cells=300, n_genes=400, n_types=5)
     noise = manifold.depth_noise(cells)

@@ -26,7 +26,6 @@ from sclin.statistics import Interval
 __all__ = [
     "depth_noise",
     "flatness",
-    "intrinsic_dimension",
     "linear_gaussian",
     "principal_components",
 ]
@@ -201,48 +200,3 @@ def principal_components(
     model = PCA(n, svd_solver="randomized", random_state=seed)
     scores = model.fit_transform(points)
     return scores, np.r_[1.0, 1 - np.cumsum(model.explained_variance_ratio_)]
-
-
-def intrinsic_dimension(
-    embedding: Any, cells: AnnData | None = None, *, n_neighbors: int = 20, seed: int = 0
-) -> dict[str, float]:
-    """Intrinsic dimension by three estimators of scikit-dimension; a score for `sclin.measure`.
-
-    Parameters
-    ----------
-    embedding
-        Points, cells by features; reduced to at most 50 principal components first.
-    cells
-        Not used.
-    n_neighbors
-        Neighbours of the maximum likelihood estimator.
-    seed
-        Seed of the PCA.
-
-    Returns
-    -------
-    dict
-        ``intrinsic_dimension_TwoNN`` and ``_MLE`` look at neighbours, ``_lPCA`` at the spectrum
-        (Fukunaga-Olsen).
-
-    Raises
-    ------
-    InputError
-        If there are not more cells than neighbours.
-
-    References
-    ----------
-    Facco et al., Sci. Rep. 7, 2017; Levina and Bickel, NIPS 2004; Bac et al., Entropy 23, 2021.
-    """
-    from skdim import id as estimators
-
-    points = _points(embedding, n_neighbors)
-    if points.shape[1] > 50:
-        points = principal_components(points, n_components=50, seed=seed)[0]
-    points = np.unique(points, axis=0)  # copies of a cell have no neighbour ratio
-    fitted = {
-        "TwoNN": estimators.TwoNN().fit(points),
-        "MLE": estimators.MLE().fit(points, n_neighbors=n_neighbors),
-        "lPCA": estimators.lPCA().fit(points),
-    }
-    return {f"intrinsic_dimension_{n}": float(e.dimension_) for n, e in fitted.items()}
