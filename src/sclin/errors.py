@@ -52,7 +52,9 @@ def nearest(name: str, options: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(repr(known[key]) for key in close)}?" if close else ""
 
 
-def unknown(what: str, name: str, options: Iterable[str]) -> InputError:
+def unknown(
+    what: str, name: object, options: Iterable[object], *, error: type[SclinError] = InputError
+) -> SclinError:
     """Return the error for a name that is not, or not the only one, among the options.
 
     Parameters
@@ -63,10 +65,12 @@ def unknown(what: str, name: str, options: Iterable[str]) -> InputError:
         What was asked for.
     options
         What exists.
+    error
+        Kind of the error.
 
     Returns
     -------
-    InputError
+    SclinError
 
     Examples
     --------
@@ -75,4 +79,4 @@ def unknown(what: str, name: str, options: Iterable[str]) -> InputError:
     """
     known = list(map(str, options))
     listed = ", ".join(known) or "none"
-    return InputError(f"No {what} is called {name!r}; there are {listed}.{nearest(name, known)}")
+    return error(f"No {what} is called {name!r}; there are {listed}.{nearest(str(name), known)}")

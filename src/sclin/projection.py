@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from sclin.errors import InputError, nearest
+from sclin.errors import InputError, unknown
 from sclin.normalization import RankMatrix, _is_anndata, _two_parts, _validated, rank_normalize
 
 __all__ = ["CentroidProjection", "align_genes"]
@@ -118,10 +118,7 @@ class CentroidProjection(ClassifierMixin, BaseEstimator):
             The class averages are not independent.
         """
         if self.order not in _ORDERS:
-            raise InputError(
-                f"order={self.order!r} is not known. Use one of {_ORDERS}."
-                + nearest(str(self.order), _ORDERS)
-            )
+            raise unknown("order", self.order, _ORDERS)
         genes = X.var_names if genes is None and _is_anndata(X) else genes
         X = self._cells(X, reset=True)
         codes = self._set_classes(y, X.shape[0])
@@ -228,10 +225,7 @@ class CentroidProjection(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if label not in self.classes_:
-            known = [str(name) for name in self.classes_]
-            raise InputError(
-                f"The basis has no class {label!r}; it has {known}." + nearest(str(label), known)
-            )
+            raise unknown("class of the basis", label, self.classes_)
         Z = self._scores(self._cells(X, genes, reset=False))
         weights = self.projector_[np.flatnonzero(self.classes_ == label)[0]]
         mean = np.asarray(Z.mean(axis=0)).ravel()

@@ -19,7 +19,7 @@ from scipy import sparse
 from scipy.special import ndtri
 from sklearn.utils.validation import check_is_fitted
 
-from sclin.errors import InputError, nearest, unknown
+from sclin.errors import InputError, unknown
 from sclin.linear import ImplicitPCA
 from sclin.normalization import RankMatrix, RankNormalizer
 
@@ -167,10 +167,7 @@ def _random(n_components: int, seed: int) -> Callable[[AnnData], NDArray[np.floa
 def _stored(key: str) -> Callable[[AnnData], NDArray[Any]]:
     def read(adata: AnnData) -> NDArray[Any]:
         if key not in adata.obsm:
-            raise InputError(
-                f"obsm has no {key!r}; it has {sorted(adata.obsm) or 'nothing'}."
-                + nearest(key, adata.obsm)
-            )
+            raise unknown("array of obsm", key, adata.obsm)
         rows = adata.obsm[key]
         return rows.to_numpy() if isinstance(rows, pd.DataFrame) else np.asarray(rows)
 
@@ -368,10 +365,7 @@ def labels(adata: AnnData, name: str) -> NDArray[np.str_]:
         The column does not exist, or lacks values.
     """
     if name not in adata.obs:
-        raise InputError(
-            f"obs has no column {name!r}; it has {', '.join(map(str, adata.obs.columns))}."
-            + nearest(name, map(str, adata.obs.columns))
-        )
+        raise unknown("column of obs", name, adata.obs.columns)
     missing = int(adata.obs[name].isna().sum())
     if missing:
         raise InputError(

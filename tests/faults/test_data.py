@@ -174,12 +174,12 @@ def test_a_damaged_tar_archive(cache, site):
         (lambda: datasets.fetch("dorotea"), "Did you mean 'dorothea'"),
         (lambda: datasets.fetch("tahoe-x1-70m"), "load_model"),
         (lambda: datasets.fetch("tabula_sapiens", tissue="lungs"), "Did you mean 'lung'"),
-        (lambda: datasets.load("baron_human", tissue="lung"), "no option 'tissue'"),
+        (lambda: datasets.load("baron_human", tissue="lung"), "No option of .* is called 'tissue'"),
         (lambda: datasets.load("sim_atlas", n_cell=5), "Did you mean 'n_cells'"),
         (lambda: datasets.load("liver"), "path="),
         (lambda: datasets.load("liver", path="no/such.h5ad"), "does not exist"),
         (lambda: datasets.resource("dorothea", species="human"), "organism"),
-        (lambda: datasets.orthologs("human", "rat"), "There is no packaged ortholog table"),
+        (lambda: datasets.orthologs("human", "rat"), "called 'rat'; there are human, mouse"),
         (lambda: datasets.orthologs("human", "pig", ids="ensembl"), "symbols only"),
         (lambda: datasets.orthologs("human", "mouse", kind="1:1"), "one2one"),
     ],
@@ -222,9 +222,9 @@ def test_values_that_are_not_finite(tmp_path):
 
 def test_a_missing_column_lists_those_that_exist(tmp_path):
     path = write(tmp_path / "x.h5ad", [[0, 1, 2], [3, 0, 1]], celltype=["a", "b"])
-    with pytest.raises(InputError, match=r"it has celltype.* Did you mean 'celltype'"):
+    with pytest.raises(InputError, match=r"there are celltype.* Did you mean 'celltype'"):
         datasets.load(path, columns={"cell_type": "cell_type"})
-    with pytest.raises(InputError, match="no 'count'; it has X"):
+    with pytest.raises(InputError, match="called 'count'; there are X"):
         datasets.load(path, layer="count")
 
 

@@ -20,8 +20,8 @@ def cells(**columns):
 @pytest.mark.parametrize(
     ("column", "values", "words"),
     [
-        ("day", [0.0, 1, 2], ["no column 'time'", "it has day"]),
-        ("times", [0.0, 1, 2], ["no column 'time'", "Did you mean 'times'?"]),
+        ("day", [0.0, 1, 2], ["called 'time'", "there are day"]),
+        ("times", [0.0, 1, 2], ["called 'time'", "Did you mean 'times'?"]),
         ("time", ["d2", "d10", "d0"], ["holds text", "'d10'", "order"]),
         ("time", [0.0, 1, 1], ["2 time points", "three or more"]),
         ("time", [0.0, np.nan, 1], ["1 of 3 cells have no 'time'", "drop"]),
@@ -75,5 +75,5 @@ def test_no_proven_effect_is_said():
 
 def test_an_absent_state_column_is_named():
     adata = cells(perturbation=["control"] * 4, conditions=["x"] * 4)
-    with pytest.raises(InputError, match=r"no column 'condition'.*Did you mean 'conditions'\?"):
+    with pytest.raises(InputError, match=r"called 'condition'.*Did you mean 'conditions'\?"):
         perturbation.halve(adata, state="condition")

@@ -91,7 +91,7 @@ def test_missing_corrupt_and_foreign_checkpoints(checkpoint, tmp_path):
     with pytest.raises(ModelError, match=r"There is no checkpoint .*absent\.ckpt"):
         layers.load_model("scfoundation", checkpoint=tmp_path / "absent.ckpt")
     file = checkpoint[0]
-    with pytest.raises(ModelError, match=r"no set of weights 'cel'.*Did you mean 'cell'"):
+    with pytest.raises(ModelError, match=r"called 'cel'.*Did you mean 'cell'"):
         load(checkpoint, key="cel")
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])

@@ -117,7 +117,7 @@ def test_every_cell_its_own_class():
     ("options", "message"),
     [
         ({"order": "rank_then_averag"}, "Did you mean 'rank_then_average'"),
-        ({"order": None}, "not known"),
+        ({"order": None}, "No order is called"),
     ],
 )
 def test_projection_options(options, message):
@@ -150,7 +150,7 @@ def test_gene_names():
     other.var_names = ["1", *other.var_names[1:-1], "1"]
     with pytest.raises(InputError, match="The query has 1 gene name"):
         align_genes(anndata.AnnData(X), other)
-    with pytest.raises(InputError, match="no class 'c'; it has"):
+    with pytest.raises(InputError, match="called 'c'; there are a, b"):
         model.contributions(X, "c")
 
 

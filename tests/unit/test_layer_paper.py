@@ -55,9 +55,9 @@ def test_the_time_column_is_named_and_scored(tmp_path):
 def test_a_wrong_or_textual_time_column_lists_what_is_there(tmp_path):
     path = course(tmp_path / "blood.h5ad", np.repeat(["wk1", "wk2", "wk10"], 40))
     cells = datasets.load("gse276896", path=path)
-    with pytest.raises(InputError, match=r"no column 'Week'.*it has week, Cell.type.*'week'"):
+    with pytest.raises(InputError, match=r"called 'Week'.*there are week, Cell.type.*'week'"):
         trajectory.measured_time(cells, "Week")
-    with pytest.raises(InputError, match=r"obs has no column 'day'.*it has week, Cell.type"):
+    with pytest.raises(InputError, match=r"called 'day'.*there are week, Cell.type"):
         datasets.load("gse276896", path=path, columns={"time": "day"})
     with pytest.raises(InputError, match=r"(?s)holds text \('wk1', 'wk10', 'wk2'\).*give `order`"):
         trajectory.measured_time(cells, "week")

@@ -86,7 +86,7 @@ def test_relative_depths_are_those_among_the_layers_named():
     [
         (lambda c: rp.representation("ranks"), "Did you mean 'rank'"),
         (lambda c: rp.representation("layer:tiny"), "layer:MODEL/i"),
-        (lambda c: rp.representation("obsm:X_pca").transform(c), "obsm has no 'X_pca'"),
+        (lambda c: rp.representation("obsm:X_pca").transform(c), "No array of obsm is called"),
         (lambda c: rp.labels(c, "celltype"), "Did you mean 'cell_type'"),
     ],
 )

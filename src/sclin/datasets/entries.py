@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator
 
-from sclin.errors import DataError, InputError, nearest
+from sclin.errors import DataError, nearest, unknown
 
 __all__ = ["Catalogue", "Entry", "RemoteFile", "catalogue"]
 
@@ -67,10 +67,7 @@ class Entry:
             choice = self.variant.get("default")
         chosen = self.choices if choice is None else [str(choice)]
         if not set(chosen) <= set(self.choices):
-            raise DataError(
-                f"{self.name}: {self.option}={choice!r} is not known; it takes "
-                f"{', '.join(self.choices)}.{nearest(str(choice), self.choices)}"
-            )
+            raise unknown(f"{self.option} of {self.name}", choice, self.choices, error=DataError)
         groups = [self.record.get("files", []), *(self.variant["files"][key] for key in chosen)]
         return [RemoteFile(**item) for group in groups for item in group]
 
@@ -153,7 +150,4 @@ def catalogue() -> Catalogue:
 def check_options(where: str, options: Iterable[str], allowed: list[str]) -> None:
     """Refuse an option that is not allowed, and name the nearest."""
     for name in set(options) - set(allowed):
-        raise InputError(
-            f"{where} has no option {name!r}; it takes {', '.join(allowed) or 'none'}."
-            f"{nearest(name, allowed)}"
-        )
+        raise unknown(f"option of {where}", name, allowed)

@@ -18,7 +18,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sclin.datasets.entries import check_options
-from sclin.errors import DataError, InputError, nearest
+from sclin.errors import DataError, InputError, unknown
 
 __all__ = ["read", "read_dictionary"]
 
@@ -169,9 +169,7 @@ def read_h5ad(path: Path, *, layer: str | None = None, backed: bool = False) -> 
         matrices["raw"] = source.raw.X
     matrices |= source.layers
     if layer is not None and layer not in matrices:
-        raise InputError(
-            f"{path.name} has no {layer!r}; it has {', '.join(matrices)}.{nearest(layer, matrices)}"
-        )
+        raise unknown(f"matrix of {path.name}", layer, matrices)
     order = [n for n in ("X", "raw", *COUNT_LAYERS, *matrices) if matrices.get(n) is not None]
     counts = (n for n in order if value_kind(matrices[n]) == "counts")
     found = layer or next(counts, "X")
@@ -343,9 +341,7 @@ def read_rda(path: Path, *, name: str | None = None) -> ad.AnnData:
         raise InputError(f"{path} holds {', '.join(objects)}; say which with name=.")
     name = name or next(iter(objects), "")
     if name not in objects:
-        raise InputError(
-            f"{path} holds {', '.join(objects)}, not {name!r}.{nearest(name, objects)}"
-        )
+        raise unknown(f"object in {path}", name, objects)
     value = objects[name]
     if hasattr(value, "assays") and hasattr(value, "meta.data"):
         active = str(getattr(value, "active.assay")[0])
@@ -428,11 +424,7 @@ def name_columns(adata: ad.AnnData, columns: dict[str, str], where: str) -> None
     """
     for ours, theirs in columns.items():
         if theirs not in adata.obs:
-            raise InputError(
-                f"{where}: obs has no column {theirs!r} (wanted as {ours!r}); it has "
-                f"{', '.join(map(str, adata.obs.columns)) or 'none'}."
-                f"{nearest(theirs, map(str, adata.obs.columns))}"
-            )
+            raise unknown(f"column of obs in {where}, for {ours},", theirs, adata.obs.columns)
         if ours != theirs and ours in adata.obs:
             adata.obs[f"published_{ours}"] = adata.obs[ours]
         adata.obs[ours] = adata.obs[theirs]

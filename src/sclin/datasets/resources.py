@@ -12,7 +12,7 @@ import pandas as pd
 from sclin.datasets import readers
 from sclin.datasets.entries import catalogue
 from sclin.datasets.files import fetch, memory, sha256_of
-from sclin.errors import DataError, InputError, nearest
+from sclin.errors import DataError, InputError, unknown
 
 __all__ = ["orthologs", "resource"]
 
@@ -137,10 +137,7 @@ def orthologs(
     left, right = (str(name).lower().replace("macaque", "rhesus") for name in (source, target))
     for name in (left, right):
         if name not in _SPECIES:
-            raise DataError(
-                f"There is no packaged ortholog table for {name!r}; there are "
-                f"{', '.join(_SPECIES)}.{nearest(name, _SPECIES)}"
-            )
+            raise unknown("species of the ortholog tables", name, _SPECIES, error=DataError)
     if left == right:
         raise InputError(f"{source!r} and {target!r} are the same species.")
     for option, value, known in (("ids", ids, IDS), ("kind", kind or KINDS[0], KINDS)):

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from sclin import results as tidy
-from sclin.errors import InputError, nearest
+from sclin.errors import unknown
 
 __all__ = ["TABLES", "results", "table"]
 
@@ -57,10 +57,7 @@ def table(name: str) -> pd.DataFrame:
     ['Tahoe-x1-1b', 'scFoundation']
     """
     if name not in TABLES:
-        raise InputError(
-            f"No published table is called {name!r}; there are {', '.join(TABLES)}."
-            + nearest(name, TABLES)
-        )
+        raise unknown("published table", name, TABLES)
     return _read(name).copy()
 
 

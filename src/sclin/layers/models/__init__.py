@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sclin.errors import ModelError, nearest
+from sclin.errors import ModelError, unknown
 
 if TYPE_CHECKING:
     from sclin.layers.models.base import Model
@@ -63,9 +63,7 @@ def load_model(name: str, path: str | Path | None = None, **options: Any) -> Mod
     """
     family = next((f for f in MODELS if name == f or name.startswith(f + "-")), None)
     if family is None:
-        raise ModelError(
-            f"There is no model {name!r}; there are {', '.join(MODELS)}.{nearest(name, MODELS)}"
-        )
+        raise unknown("model", name, MODELS, error=ModelError)
     random_weights = bool(options.pop("random_weights", False))
     seed = int(options.pop("seed", 0))
     if path is None and "checkpoint" not in options:
@@ -95,10 +93,7 @@ def _load(family: str, name: str, path: Any, options: dict[str, Any]) -> Model:
     known = {option.name for option in takes}
     for option in options:
         if option not in known:
-            raise ModelError(
-                f"{family} has no option {option!r}; it has {', '.join(sorted(known))}."
-                f"{nearest(option, known)}"
-            )
+            raise unknown(f"option of {family}", option, sorted(known), error=ModelError)
     needed = [option.name for option in takes if option.default is option.empty]
     if not set(needed) <= set(options):
         raise ModelError(f"{family} needs {' and '.join(f'{name}=' for name in needed)}.")

@@ -20,14 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sclin import datasets
-from sclin.errors import InputError, ModelError, nearest
+from sclin.errors import InputError, ModelError, unknown
 from sclin.layers.encoder import Encoder, Packing
 from sclin.layers.models.base import Model, file_sha256, load_weights
 from sclin.layers.tokens import Cells, GeneMatch, read_rows, row_sums, with_specials
 
 __all__ = ["ScFoundation"]
 
-_KEYS = ("cell", "rde", "gene")
 _VALUES = ("counts", "log", "log_with_total", "bulk_counts", "bulk_log")
 _RENAMES = {
     "encoder.transformer_encoder.": "encoder.blocks.",
@@ -70,10 +69,8 @@ def _read(file: Path, key: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
             "file is damaged, or holds objects beside tensors, which are not loaded."
         ) from error
     if not isinstance(content, dict) or key not in content:
-        found = sorted(map(str, content)) if isinstance(content, dict) else type(content)
-        raise ModelError(
-            f"{file} has no set of weights {key!r}; it has {found}.{nearest(key, _KEYS)}"
-        )
+        found = content if isinstance(content, dict) else ()
+        raise unknown(f"set of weights in {file}", key, found, error=ModelError)
     said, weights = content[key]["config"], content[key]["state_dict"]
     config = {**said["model_config"][said["model"]], **said["dataset_config"]["rnaseq"]}
     return config, {name.removeprefix("model."): tensor for name, tensor in weights.items()}
@@ -145,9 +142,7 @@ class ScFoundation(Model):
                 f"The encoder is a {encoder['module_type']!r}; only transformers can be run."
             )
         if values not in _VALUES:
-            raise InputError(
-                f"values={values!r} is not one of {', '.join(_VALUES)}.{nearest(values, _VALUES)}"
-            )
+            raise unknown("kind of values", values, _VALUES)
         if not re.fullmatch(r"[tfa]\d+(\.\d+)?", depth_token):
             raise InputError(
                 f"depth_token={depth_token!r} is not of the form t4, f2 or a1 (target, factor, "
