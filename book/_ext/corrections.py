@@ -41,7 +41,8 @@ def protocols(root: Path, task: str) -> str:
     """
     if (results := tables.results(root)) is None:
         return "There are no results yet."
-    rows = tables.where(results, task=task, source="reproduced", variant="")
+    rows = tables.where(results, task=task, source="reproduced")
+    rows = rows[rows["variant"].isin(["", "all types"])]  # the published transfers score all types
     rows = rows[rows["layer"].isin(["", "final"]) & ~rows["metric"].str.contains(r"\[|_p$")]
     both = pairs(rows).query("as_published != 0").dropna()
     if both.empty:
@@ -52,7 +53,9 @@ def protocols(root: Path, task: str) -> str:
     shown = both.loc[change.nlargest(MOST).index].sort_values(KEYS)
     lines = [
         [
-            f"`{row.dataset}`" + f", {row.split}" * (row.split not in ("", "pooled")),
+            f"`{row.dataset}`"
+            + f", {row.split}" * (row.split not in ("", "pooled"))
+            + f", {row.variant}" * bool(row.variant),
             f"`{row.representation}`" + f", `{row.head}`" * bool(row.head),
             row.metric.replace("_", " "),
             f"{row.as_published:.3f}",

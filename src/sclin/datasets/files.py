@@ -28,6 +28,8 @@ from joblib import Memory
 from sclin.datasets.entries import RemoteFile, catalogue, check_options
 from sclin.errors import DataError
 
+pooch.get_logger().setLevel("WARNING")  # progress is shown once, by us
+
 __all__ = ["cache_dir", "fetch"]
 
 RETRIES = 3
@@ -229,7 +231,6 @@ def _address(source: dict[str, str]) -> str:
 
 
 def _download(url: str, part: Path, progress: bool | None) -> Path:
-    pooch.get_logger().setLevel("WARNING")
     server = pooch.create(
         part.parent, "", registry={part.name: None}, urls={part.name: url}, retry_if_failed=RETRIES
     )
