@@ -7,9 +7,9 @@ from sklearn.model_selection import cross_val_predict
 
 from sclin import datasets
 from sclin.datasets import simulate
-from sclin.evaluation import shuffled
 from sclin.linear import linear_pipeline
 from sclin.projection import CentroidProjection, align_genes
+from sclin.statistics import permuted
 
 LINES = ["H1975", "H2228", "HCC827"]
 # Each type has at least 60 cells and twice their number of genes to stand out in.
@@ -42,7 +42,7 @@ def test_shuffled_labels_are_at_chance(estimator):
     }[estimator]
     scores = []
     for seed in range(3):
-        fake = shuffled(TYPES, seed=seed)
+        fake = permuted(TYPES, seed=seed)
         scores.append(f1_score(fake, cross_val_predict(made, ATLAS.X, fake, cv=4), average="macro"))
     assert abs(np.mean(scores) - 0.25) < 0.06
 

@@ -142,7 +142,7 @@ def test_bad_input_is_refused_in_words(eight):
         structure.equal_cells({"human": human, "mouse": mouse})
     with pytest.raises(InputError, match="holds 10000000 molecules"):
         structure.match_depth({"a": human}, depth=10_000_000)
-    with pytest.raises(InputError, match="order='rank_only'"):
+    with pytest.raises(InputError, match="called 'rank_only'"):
         structure.class_averages(human, order="rank_only")
     with pytest.raises(InputError, match="no column 'celltype'"):
         structure.class_averages(human, "celltype")
