@@ -144,7 +144,7 @@ def test_bad_input_is_refused_in_words(eight):
         structure.match_depth({"a": human}, depth=10_000_000)
     with pytest.raises(InputError, match="called 'rank_only'"):
         structure.class_averages(human, order="rank_only")
-    with pytest.raises(InputError, match="no column 'celltype'"):
+    with pytest.raises(InputError, match="called 'celltype'"):
         structure.class_averages(human, "celltype")
     with pytest.raises(InputError, match="three units"):
         structure.rank_correlation([1, 2], [2, 1])
