@@ -502,16 +502,16 @@ def measure(
     InputError
         A name is unknown, or values are missing.
     """
-    of = None if units is None else labels(cells, units)
+    of = np.array([]) if units is None else labels(cells, units)
+    groups = {u: np.flatnonzero(of == u) for u in np.unique(of)}
     rows, by_unit = [], []
     things = _things(representations, controls, seed)
     row = _row_maker(things, cells, task or "measure", dataset, protocol, seed)
     for name, thing in tqdm(things.items(), disable=not progress, unit="fit"):
         (X,) = embed(thing, cells, cells, name=name)
-        if of is None:
+        if units is None:
             found = dict(score(X, cells))
         else:
-            groups = {u: np.flatnonzero(of == u) for u in np.unique(of)}
             scored = {u: score(X[at], cells[at]) for u, at in groups.items()}
             found = dict(pd.DataFrame(scored).T.rename_axis(units))
         unit = units or "cell"
