@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,22 +37,11 @@ from sclin.statistics import (
     score_difference,
     scored,
 )
+from sclin.verdict import SHUFFLED, Verdict, judge_rows
 
-__all__ = ["Results", "Verdict", "evaluate", "measure"]
+__all__ = ["Results", "evaluate", "measure"]
 
-SHUFFLED = "shuffled_labels"
 _LEFT_OUT = ("representation", "head", "fold", "n", "reason")
-
-
-class Verdict(NamedTuple):
-    """What the paired rows and the controls allow to say."""
-
-    best: str
-    equals: tuple[str, ...]
-    words: str
-
-    def __str__(self) -> str:
-        return self.words
 
 
 @dataclass(frozen=True)
@@ -66,7 +55,8 @@ class Results:
     predictions
         One row per test cell, representation and head: ``cell``, ``group``, ``fold``,
         ``representation``, ``head``, ``variant``, ``y_true``, ``y_pred``. Of `measure`: one row
-        per unit, representation and metric, with its ``value``.
+        per unit, representation and metric, with its ``value``. Without them, as for rows read
+        from a file, comparisons are read from the rows that `comparisons` wrote.
     probabilities
         Class probabilities by representation and head, rows as in ``predictions``.
     left_out
@@ -77,7 +67,7 @@ class Results:
     """
 
     table: pd.DataFrame
-    predictions: pd.DataFrame
+    predictions: pd.DataFrame = field(default_factory=pd.DataFrame)
     probabilities: Mapping[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
     left_out: pd.DataFrame = field(default_factory=partial(pd.DataFrame, columns=list(_LEFT_OUT)))
     variant: str = ""
@@ -129,6 +119,8 @@ class Results:
         p = self.predictions
         head = head or str(self.table["head"].iloc[0])
         metric = metric or str(self.table["metric"].iloc[0])
+        if p.empty:
+            return self._written(a, b, head, versus or head, metric)
         one, other = self.of(a, head), self.of(b, versus or head)
         unit = str(self.table["unit"].iloc[0])
         if "y_pred" not in p:
@@ -147,28 +139,45 @@ class Results:
         labels = one["y_true"], one["y_pred"], other["y_pred"]
         return score_difference(metric, *labels, groups=groups, seed=seed)._replace(unit=unit)
 
-    def comparisons(self, reference: str, *, head: str = "", metric: str = "") -> pd.DataFrame:
+    def _written(self, a: str, b: str, head: str, versus: str, metric: str) -> Comparison:
+        """The comparison that stands in rows, either way round."""
+        t = self.table
+        for one, its, two, sign in ((a, head, (b, versus), 1), (b, versus, (a, head), -1)):
+            variant = _versus(self.variant, its, *two)
+            rows = t[t["representation"].eq(one) & t["head"].eq(its) & t["variant"].eq(variant)]
+            of: dict[Any, Any] = rows.set_index("metric").to_dict("index")
+            if gap := of.get(f"{metric}_difference"):
+                p = of[f"{metric}_p"]["value"]
+                low, high = sorted((sign * gap["ci_low"], sign * gap["ci_high"]))
+                return Comparison(sign * gap["value"], low, high, p, int(gap["n"]), gap["unit"])
+        raise InputError(f"No row compares {a!r} with {b!r} by {metric!r}; `comparisons` makes it.")
+
+    def comparisons(self, reference: str = "", *, head: str = "", metric: str = "") -> pd.DataFrame:
         """Compare everything with one representation and head, as rows of the table.
 
         Parameters
         ----------
         reference, head, metric
-            What to compare with and by; head and metric are the first ones by default.
+            What to compare with and by; the best representation under that head, and the first
+            head and metric by default.
 
         Returns
         -------
         DataFrame
-            Rows with variant ``versus:REFERENCE``: ``<metric>_difference`` with its interval, and
-            ``<metric>_p`` with the p value.
+            Rows with variant ``versus:REFERENCE``, or ``versus:REFERENCE+HEAD`` where the head
+            is another: ``<metric>_difference`` with its interval, and ``<metric>_p`` with the
+            p value of this one comparison.
         """
-        t, head = self._plain(metric), head or str(self.table["head"].iloc[0])
+        head = head or str(self.table["head"].iloc[0])
+        reference = reference or self.verdict(head=head, metric=metric).best
+        t = self._plain(metric)
         t = t[t["representation"].ne(reference) | t["head"].ne(head)]
         name = str(t["metric"].iloc[0])
         found = pd.DataFrame([
             self.compare(r, reference, head=h, versus=head, metric=name)
             for r, h in zip(t["representation"], t["head"], strict=True)
         ]).set_index(t.index)  # fmt: skip
-        words = "; ".join(filter(None, (self.variant, f"versus:{reference}")))
+        words = [_versus(self.variant, h, reference, head) for h in t["head"]]
         t = t.assign(variant=words, n=found["n"], ci_low=found["ci_low"], ci_high=found["ci_high"])
         gaps = t.assign(metric=f"{name}_difference", value=found["difference"])
         p = gaps.assign(metric=f"{name}_p", value=found["p_value"], ci_low=np.nan, ci_high=np.nan)
@@ -179,51 +188,38 @@ class Results:
         t, metric = self.table, metric or str(self.table["metric"].iloc[0])
         return t[t["metric"].eq(metric) & t["variant"].eq(self.variant)]
 
-    def verdict(self, *, head: str = "", metric: str = "") -> Verdict:
+    def verdict(self, *, reference: str = "", head: str = "", metric: str = "") -> Verdict:
         """Say in words which representation is best, and whether anything is shown.
 
         Parameters
         ----------
+        reference
+            What the others are compared with; the best one by default.
         head, metric
             What to judge by; the first of each by default.
 
         Returns
         -------
         Verdict
-            ``best``, the representations not shown to differ from it, and the words.
         """
         t, metric = self.table, metric or str(self.table["metric"].iloc[0])
         head = head or str(t["head"].iloc[0])
-        t = t[t["metric"].eq(metric) & t["head"].eq(head)].sort_values("value", ascending=False)
-        t = t if t["higher_is_better"].all() else t[::-1]
-        control = t["representation"].isin(CONTROLS) | t["variant"].str.contains(SHUFFLED)
-        ours = t[~control & t["variant"].eq(self.variant)]
-        top = ours.iloc[0]
-        best, n, unit = str(top["representation"]), top["n"], str(top["unit"])
-        words = [f"{metric} over {n:.0f} {unit}s: {best} reaches {top['value']:.3f}."]
-        equals = list(map(str, ours["representation"].iloc[1:]))
-        for other in tuple(equals):
-            if self.predictions.empty:
-                words.append("These scores have no units to compare over.")
-                break
-            c = self.compare(best, other, head=head, metric=metric)
-            gap = f"({c.difference:+.3f} [{c.ci_low:.3f}, {c.ci_high:.3f}], p = {c.p_value:.3g})"
-            if c.proven:
-                equals.remove(other)
-                words.append(f"{best} leads {other} {gap}.")
-            else:
-                words.append(f"No difference is shown between {best} and {other} {gap}.")
-        if unit != "cell" and 2.0 ** (1 - n) > 0.05:
-            least = f"no p value is below {2.0 ** (1 - n):g}"
-            words.append(f"With {n:.0f} {unit}s no test can prove a lead: {least}.")
-        for null in t[control].to_dict("records")[:1]:
-            shuffled = SHUFFLED in null["variant"]
-            name = "shuffled labels" if shuffled else null["representation"]
-            words.append(f"The best control, {name}, reaches {null['value']:.3f}.")
-            lead = (top["value"] - null["value"]) * (1 if top["higher_is_better"] else -1)
-            if lead <= top["value"] - top["ci_low"]:
-                words.append("The best is not shown to do better: the task says little.")
-        return Verdict(best, tuple(equals), " ".join(words))
+        null = t["variant"].str.contains(SHUFFLED)
+        t = t[t["metric"].eq(metric) & t["head"].eq(head) & (t["variant"].eq(self.variant) | null)]
+
+        def compare(a: str, b: str) -> Comparison | None:
+            try:
+                return self.compare(a, b, head=head, metric=metric)
+            except InputError:
+                return None
+
+        return judge_rows(t, compare, reference)
+
+
+def _versus(variant: str, its_head: str, reference: str, head: str) -> str:
+    """Variant of the rows that compare with a reference; a head of its own is said."""
+    whom = reference if its_head == head else f"{reference}+{head}"
+    return "; ".join(filter(None, (variant, f"versus:{whom}")))
 
 
 def _named(given: Any, make: Callable[[str], Any], what: str) -> dict[str, Any]:

@@ -82,10 +82,8 @@ def per_class_f1(y_true: ArrayLike, y_pred: ArrayLike) -> pd.DataFrame:
     true, pred = np.asarray(y_true), np.asarray(y_pred)
     names = np.unique(np.concatenate([true, pred]))
     columns = precision_recall_fscore_support(true, pred, labels=names, zero_division=0)
-    table = pd.DataFrame(
-        dict(zip(("precision", "recall", "f1", "n"), columns, strict=True)), index=names
-    )
-    return table.rename_axis("class")
+    table = pd.DataFrame(columns, index=["precision", "recall", "f1", "n"], columns=names).T
+    return table.astype({"n": int}).rename_axis("class")
 
 
 class Interval(NamedTuple):
@@ -114,6 +112,11 @@ class Comparison(NamedTuple):
     def proven(self) -> bool:
         """Whether the interval leaves out zero and the p value is below 0.05."""
         return self.p_value < 0.05 and not self.ci_low <= 0 <= self.ci_high
+
+    @property
+    def unprovable(self) -> bool:
+        """Whether so few units, which are no cells, can give no p value below 0.05."""
+        return self.unit != "cell" and 2.0 ** (1 - self.n) >= 0.05
 
 
 def _ends(draws: NDArray[np.floating]) -> tuple[float, float]:
@@ -464,11 +467,7 @@ def _p_value(null: NDArray[np.floating], value: float, exact: bool) -> float:
 
 
 def paired_test(
-    a: ArrayLike,
-    b: ArrayLike,
-    *,
-    n_permutations: int = 10_000,
-    seed: int = 0,
+    a: ArrayLike, b: ArrayLike, *, n_permutations: int = 10_000, seed: int = 0
 ) -> Comparison:
     """Sign-flip permutation test of the mean difference between paired scores.
 

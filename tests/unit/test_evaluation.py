@@ -237,7 +237,7 @@ def test_measure_takes_numbers_intervals_and_units(cells):
 def test_a_score_without_units_has_a_best_but_no_lead(cells):
     said = sclin.measure(
         cells, lambda X, adata: {"columns": Interval(X.shape[1], 0, 99, 7)},
-        representations=["rank_pca", "library_size", "hvg_pca"], dataset="toy",
+        representations=["rank_pca", "hvg_pca"], dataset="toy",
     ).verdict()  # fmt: skip
     assert said.best in ("rank_pca", "hvg_pca") and len(said.equals) == 1
     assert "have no units to compare over" in said.words and "leads" not in said.words
