@@ -97,6 +97,7 @@ freeze: chapters  ## keep the results of PROFILE in results/, the only task that
 
 run: $(STAMP)  ## run one notebook: make run NB=05_cell_types P="-p n_components 50"
 	@$(SCLIN) run $(NB) --profile $(PROFILE) $(P)
+	@$(BIN)/python book/_ext/claims.py
 
 params: $(STAMP)  ## show the parameters of one notebook: make params NB=05_cell_types
 	@$(SCLIN) params $(NB)

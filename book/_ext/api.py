@@ -12,6 +12,7 @@ MODULES = {
         "evaluation",
         "results",
         "statistics",
+        "verdict",
         "representations",
         "heads",
         "normalization",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
+import claims
 import exercises
 import jupytext
 import nbformat
@@ -17,9 +19,10 @@ FACTS = """
 ```{{raw}} html
 <ul class="facts">
 <li><b>{minutes}</b> min</li><li><b>{memory_gb}</b> GB memory</li><li><b>{device}</b></li>
-<li>data: {data}</li>
+<li>data: {data}</li>{tested}
 </ul>
 ```
+{notice}
 
 ::::{{dropdown}} Run this chapter with your parameters
 :class-container: rerun
@@ -93,8 +96,19 @@ def set_tables(root: Path, notebook: dict) -> None:
                 output["data"]["text/html"] = tables.tidy(markup)
 
 
-def add_facts(root: Path, stem: str, notebook: dict) -> None:
-    """Put facts, downloads and the command to run again below the title of a chapter."""
+NOTICE = """
+:::{{note}}
+This page shows a run of its own: {fail} sentences do not hold in it and are marked, {left} speak of
+cells or models that were not run and are left out.
+:::
+"""
+
+
+def add_facts(root: Path, stem: str, notebook: dict, told: Mapping[str, int]) -> None:
+    """Put facts, downloads and the command to run again below the title of a chapter.
+
+    ``told`` counts the tested sentences that ``hold``, ``fail`` and are ``left out``.
+    """
     first = notebook["cells"][0]
     source = "".join(first["source"])
     title, _, rest = source.partition("\n")
@@ -107,8 +121,12 @@ def add_facts(root: Path, stem: str, notebook: dict) -> None:
     rows = [
         [f"`{name}`", f"`{kind}`", f"`{default}`", text] for name, kind, default, text in parameters
     ]
+    held, fail, left = (told.get(what, 0) for what in ("hold", "fail", "left out"))
+    tested = f"\n<li><b>{held}</b> of {held + fail} tested sentences hold</li>" * bool(held + fail)
     filled = FACTS.format(
         **{**facts, "data": data},
+        tested=tested,
+        notice=NOTICE.format(fail=fail, left=left) if fail + left else "",
         stem=stem,
         example=_example(parameters),
         parameters=tables.markdown(rows, ["Parameter", "Type", "Default", "Meaning"])
@@ -139,6 +157,7 @@ def write_downloads(root: Path, stem: str, executed: Path, folder: Path) -> None
     """Write the notebook, its script and its student copy, all without outputs."""
     source = root / "notebooks" / f"{stem}.md"
     notebook = jupytext.read(source) if source.exists() else nbformat.read(executed, 4)
+    claims.settle_notebook(notebook, claims.of_chapter(root, stem), plain=True)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None

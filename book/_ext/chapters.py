@@ -7,6 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 
+import claims
+import jupytext
 import tables
 import yaml
 from exercises import AIMS, DIRECTIVE, QUESTION
@@ -100,10 +102,26 @@ def marking(root: Path) -> str:
 
 
 def _sources(root: Path) -> list[tuple[str, str]]:
-    """Stem and text of every chapter that is there, in the order of the book."""
+    """Stem and settled text of every chapter that is there, in the order of the book."""
     stems = [stem for _, stems in toc(root) for stem in stems]
     paths = {stem: root / "notebooks" / f"{stem}.md" for stem in stems}
-    return [(stem, path.read_text()) for stem, path in paths.items() if path.exists()]
+    return [
+        (stem, claims.settle(path.read_text(), claims.of_chapter(root, stem), plain=True))
+        for stem, path in paths.items()
+        if path.exists()
+    ]
+
+
+def tested(root: Path) -> str:
+    """Table how many sentences of each chapter are tested, and how many hold on these rows."""
+    lines = []
+    for stem in (stem for _, stems in toc(root) for stem in stems):
+        path, rows = root / "notebooks" / f"{stem}.md", claims.of_chapter(root, stem)
+        if path.exists() and rows is not None:
+            told = claims.settle_notebook(jupytext.read(path), rows)
+            numbers = [told["hold"] + told["fail"], told["hold"], told["fail"], told["left out"]]
+            lines.append([f"[{title(root, stem)}](chapters/{stem})", *numbers])
+    return tables.markdown(lines, ["Chapter", "Tested", "Hold", "Do not hold", "Left out"])
 
 
 def status(root: Path) -> str:

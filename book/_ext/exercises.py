@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import claims
 import jupytext
 import nbformat
 from nbconvert.exporters import NotebookExporter
@@ -90,5 +91,7 @@ def write_copies(notebooks: Path, out: Path) -> list[Path]:
     written = []
     for path in chapters(notebooks, "[0-9][0-9]_*.md"):
         written.append(out / f"{path.stem}_student.ipynb")
-        written[-1].write_text(student_copy(jupytext.read(path)), encoding="utf-8")
+        notebook = jupytext.read(path)
+        claims.settle_notebook(notebook, claims.of_chapter(notebooks.parent, path.stem), plain=True)
+        written[-1].write_text(student_copy(notebook), encoding="utf-8")
     return written

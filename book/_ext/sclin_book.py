@@ -1,6 +1,7 @@
 """What this book needs beyond Jupyter Book: static maths, generated passages, chapter facts.
 
 - Maths becomes MathML while building, so a page needs no script and no network for it.
+- Sentences are tested and numbers inserted, as `claims` says.
 - A fenced block ``{generated} name`` is replaced by what the function of that name returns; each of
   `PASSAGES` takes the root of the repository, and what else the block names.
 - Every chapter gets a strip of facts, its downloads and the command that runs it again.
@@ -18,6 +19,7 @@ import api
 import catalogue
 import chapter_page
 import chapters
+import claims
 import corrections
 import explorer
 import front
@@ -37,6 +39,7 @@ PASSAGES = {
         chapters.outcomes,
         chapters.marking,
         chapters.status,
+        chapters.tested,
         chapters.versions,
         catalogue.datasets,
         catalogue.models,
@@ -80,23 +83,27 @@ def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
     """Fill generated blocks in, and give each chapter its facts."""
     root = Path(app.srcdir)
     if docname.startswith("book/chapters/"):
-        notebook = json.loads(source[0])
+        notebook, stem = json.loads(source[0]), docname.rsplit("/", 1)[1]
+        told = claims.settle_notebook(notebook, claims.of_chapter(root, stem))
         for cell in notebook["cells"]:
             if cell["cell_type"] == "markdown":
                 cell["source"] = fill(root, "".join(cell["source"]))
         chapter_page.join_prints(notebook)
         chapter_page.part_figures(notebook)
         chapter_page.set_tables(root, notebook)
-        chapter_page.add_facts(root, docname.rsplit("/", 1)[1], notebook)
+        chapter_page.add_facts(root, stem, notebook, told)
         source[0] = json.dumps(notebook)
         return
-    if BLOCK.search(source[0]):
+    if BLOCK.search(source[0]) or claims.ROLE.search(source[0]):
         source[0] = fill(root, source[0])
         app.env.metadata[docname]["generated"] = digest(source[0])
 
 
 def fill(root: Path, text: str) -> str:
-    """Replace each generated block by what its function returns."""
+    """Replace each generated block by what its function returns, and settle the page's claims."""
+    if claims.ROLE.search(text):
+        found = tables.results(root)
+        text = claims.settle(text, None if found is None else claims.Rows(found))
     return BLOCK.sub(lambda match: PASSAGES[match[1]](root, *(match[2] or "").split()), text)
 
 

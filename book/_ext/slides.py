@@ -9,6 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
+import claims
 import exercises
 import jinja2
 import nbformat
@@ -206,6 +207,8 @@ def write_decks(folder: Path, out: Path) -> list[Path]:
         path.stem: nbformat.read(path, 4)
         for path in exercises.chapters(folder, "[0-9][0-9]_*.ipynb")
     }
+    for stem, book in books.items():
+        claims.settle_notebook(book, claims.of_chapter(folder.parents[1], stem), plain=True)
     titles = {
         stem: book.cells[0].source.partition("\n")[0].removeprefix("# ")
         for stem, book in books.items()

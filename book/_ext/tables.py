@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -51,7 +52,16 @@ def results(root: Path) -> pd.DataFrame | None:
     name = profile_of(root)
     folders = [root / "_build" / "results" / name, root / "results" / name]
     built = next((folder for folder in folders if any(folder.glob("*.csv"))), None)
-    return tidy_results.load(built) if built else None
+    if built is None:
+        return None
+    stamp = max(path.stat().st_mtime_ns for path in built.glob("*.csv"))
+    return _loaded(built, stamp)
+
+
+@cache
+def _loaded(folder: Path, stamp: int) -> pd.DataFrame:
+    """Rows of a folder, read again when a table of it is newer."""
+    return tidy_results.load(folder)
 
 
 def where(rows: pd.DataFrame, **keys: str) -> pd.DataFrame:

@@ -109,19 +109,20 @@ def _notebook() -> dict:
 
 def test_facts_stand_below_the_title(root: Path) -> None:
     notebook = _notebook()
-    chapter_page.add_facts(root, "05_cell_types", notebook)
+    chapter_page.add_facts(root, "05_cell_types", notebook, {"hold": 3, "fail": 1})
     text = notebook["cells"][0]["source"]
     assert text.startswith("# Naming cells\n") and text.rstrip().endswith("Opening.")
     assert "<b>2</b> min" in text and "<code>baron_human</code>" in text
     assert 'make run NB=05_cell_types P="-p n_cells 20"' in text
     assert '| `name` | `str` | `"a b"` | whom |' in text
+    assert "<b>3</b> of 4 tested sentences hold" in text and "1 sentences do not hold" in text
 
 
 def test_a_chapter_without_a_title_is_refused(root: Path) -> None:
     notebook = _notebook()
     notebook["cells"].pop(0)
     with pytest.raises(ValueError, match="title"):
-        chapter_page.add_facts(root, "05_cell_types", notebook)
+        chapter_page.add_facts(root, "05_cell_types", notebook, {})
 
 
 def test_prints_of_a_figure_cell_get_their_own_cell() -> None:

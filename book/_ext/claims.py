@@ -1,0 +1,317 @@
+"""Sentences that rest on rows: numbers are inserted, conclusions tested where they stand.
+
+A sentence that compares, ranks or denies ends with its test, an expression over the rows of the
+chapter's table: ``{claim}`the("rank logistic") < the("lognorm logistic")` ``.
+A number in running text is ``{number}`the("rank logistic"):.2f` ``.
+`Rows` says which words an expression knows.
+
+A sentence whose claim fails on the rows at hand is shown with a mark; one that speaks of cells or
+models that were not run is left out, because nothing is known about them.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import shlex
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import tables
+
+from sclin import results as tidy_results
+from sclin.errors import InputError, nearest
+from sclin.results import KEY
+from sclin.statistics import Comparison
+
+ROLE = re.compile(r"\s*\{(?P<kind>claim|number)\}`(?P<text>[^`]+)`")
+FORMAT = re.compile(r"^(?P<text>.+?)(?::(?P<format>[-+]?,?(?:\.\d+)?[dfge%]))?$", re.S)
+MARKER = re.compile(r"^\s*(?:(?:[-*:]|\d+\.)\s+)?(?:> )*")
+COMPARES = re.compile(
+    r"\b(ahead|behind|beats?|wins?|won|los(?:es?|t)|leads?|led|outperforms?|higher|lower|better"
+    r"|worse|best|worst|highest|lowest|largest|smallest|strong(?:er|est)|weak(?:er|est)"
+    r"|close(?:r|st)|farther|furthest|above|below|falls?|fell|rises?|rose|drops?|gain(?:s|ed)?"
+    r"|reach(?:es|ed)?|no difference|not shown|differs?|twice|half|most|least|more|fewer|less|than"
+    r")\b|\d\.\d",
+    re.I,
+)
+SENTENCE = re.compile(r"(?<=[.!?])\s+(?!\{claim)|(?<=`)\s+(?=[A-Z])")
+USUAL = {"variant": "", "protocol": "corrected", "source": "reproduced"}
+
+
+class MissingError(InputError):
+    """Rows that a sentence rests on are not in the table: other cells or models were run."""
+
+    def __init__(self, token: str, options: list[str]) -> None:
+        super().__init__(f"No row holds {token!r}.{nearest(token, options)}")
+        self.token = token
+
+
+class Rows:
+    """The rows that the sentences of a page may rest on, and the words of their tests.
+
+    Rows are named by tokens, as in a shell: ``"rank logistic variant='all types'"``.
+    A bare token is a value of any key column, ``column=value`` that of one. Where none is named,
+    the variant is empty, the protocol ``corrected`` and the source ``reproduced``.
+    """
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        self.rows = rows
+        names = ("the", "each", "low", "high", "n", "shown", "ran", "best")
+        self.names = {name: getattr(self, name) for name in names} | {
+            "abs": abs, "all": np.all, "any": np.any, "len": len, "max": max, "min": min,
+            "round": round, "sorted": sorted,
+        }  # fmt: skip
+
+    def of(self, tokens: str) -> pd.DataFrame:
+        """Rows that hold all tokens; none at all is `MissingError`."""
+        found, said = self.rows, set()
+        columns = [c for c in (*KEY, "unit", "model", "layer", "chapter") if c in found]
+        for token in shlex.split(tokens):
+            name, _, value = token.partition("=")
+            if name in columns:
+                at = found[name].astype(str).eq(value)
+                said.add(name)
+            else:
+                cells = found[[c for c in KEY if c not in ("seed", "profile")]].eq(token)
+                at = cells.any(axis=1)
+                said |= set(cells.columns[cells.any()])
+            if not at.any():
+                values = pd.unique(found[list(KEY)].astype(str).to_numpy().ravel())
+                raise MissingError(token, list(values))
+            found = found[at]
+        for column, value in USUAL.items():
+            if column not in said and found[column].eq(value).any():
+                found = found[found[column].eq(value)]
+        return found
+
+    def one(self, tokens: str) -> pd.Series:
+        """The one row that holds all tokens."""
+        found = self.of(tokens)
+        if len(found) > 1:
+            many = [c for c in KEY if found[c].nunique(dropna=False) > 1]
+            told = "; ".join(f"{c}: {', '.join(map(str, found[c].unique()[:6]))}" for c in many)
+            raise InputError(f"{tokens!r} names {len(found)} rows; say which ({told}).")
+        return found.iloc[0]
+
+    def the(self, tokens: str) -> float:
+        """Value of one row."""
+        return float(self.one(tokens)["value"])
+
+    def low(self, tokens: str) -> float:
+        """Lower end of a row's interval."""
+        return float(self.one(tokens)["ci_low"])
+
+    def high(self, tokens: str) -> float:
+        """Upper end of a row's interval."""
+        return float(self.one(tokens)["ci_high"])
+
+    def n(self, tokens: str) -> int:
+        """Number of units of a row."""
+        return int(self.one(tokens)["n"])
+
+    def each(self, tokens: str) -> pd.Series:
+        """Values of all rows, named by the key columns in which they differ."""
+        found = self.of(tokens)
+        by = [c for c in KEY if found[c].nunique(dropna=False) > 1]
+        return found.set_index(by)["value"].sort_index() if by else found["value"]
+
+    def shown(self, tokens: str) -> np.ndarray:
+        """Sign of each paired difference that is shown, 0 where none is.
+
+        Shown means what `sclin.statistics.Comparison.proven` says.
+        """
+        found = self.of(tokens)
+        keys = [c for c in KEY if c not in ("metric", "source")]
+        gaps = found[found["metric"].str.endswith("_difference")]
+        if gaps.empty:
+            raise MissingError(f"{tokens} ..._difference", [])
+        signs = []
+        for _, gap in gaps.iterrows():
+            name = gap["metric"].removesuffix("_difference") + "_p"
+            p = self.rows[self.rows["metric"].eq(name)]
+            p = p[(p[keys].astype(str) == gap[keys].astype(str)).all(axis=1)]["value"]
+            c = Comparison(*gap[["value", "ci_low", "ci_high"]], *p.head(1), gap["n"], gap["unit"])
+            signs.append(int(np.sign(c.difference)) if c.proven else 0)
+        return np.array(signs)
+
+    def best(self, tokens: str, column: str = "representation") -> str:
+        """What the row of the highest value holds in a column."""
+        return str(self.of(tokens).sort_values("value", kind="stable")[column].iloc[-1])
+
+    def ran(self, tokens: str) -> bool:
+        """True where such rows are at hand; the sentence is left out where not."""
+        return not self.of(tokens).empty
+
+    def value(self, text: str) -> object:
+        """What an expression says."""
+        return eval(text, {"__builtins__": {}}, self.names)  # the text is the book's own source
+
+    def claim(self, text: str) -> bool:
+        """Whether a claim holds, for each of its rows where it names several."""
+        return bool(np.all(self.value(text)))
+
+    def number(self, text: str) -> str:
+        """A number as its text asks for it; two digits by default."""
+        said = FORMAT.match(text)
+        value = self.value(said["text"])
+        return value if isinstance(value, str) else format(value, said["format"] or ".2f")
+
+
+class Told(Counter):
+    """How many sentences of a page ``hold``, ``fail`` and are ``left out``."""
+
+
+def settle(text: str, rows: Rows | None, told: Told | None = None, *, plain: bool = False) -> str:
+    """Write a text, one sentence a line, as its rows allow.
+
+    Parameters
+    ----------
+    text
+        Markdown with ``{claim}`` and ``{number}`` roles.
+    rows
+        What they rest on; without any, nothing is tested and numbers are left open.
+    told
+        Counts, added to.
+    plain
+        Write no HTML: for notebooks and alternative texts.
+    """
+    if rows is None:
+        return ROLE.sub(lambda role: " …" if role["kind"] == "number" else "", text)
+    told, lines, lost = Told() if told is None else told, [], ""
+    for line in text.split("\n"):
+        roles = list(ROLE.finditer(line))
+        marker = MARKER.match(line)[0]
+        if lost and line.strip() and marker == " " * len(lost) and not ROLE.fullmatch(line):
+            marker, line = lost, lost + line[len(lost) :]  # the first sentence of its item now
+        lost = ""
+        try:
+            holds = [rows.claim(r["text"]) for r in roles if r["kind"] == "claim"]
+            said = ROLE.sub(lambda r: _inserted(r, rows), line)
+        except MissingError:
+            told["left out"] += 1
+            lost = marker if marker.strip() else ""
+            continue
+        if holds:
+            told["hold" if all(holds) else "fail"] += 1
+            tests = " and ".join(r["text"] for r in roles if r["kind"] == "claim")
+            said = _marked(said.rstrip(), len(marker), tests, all(holds), plain)
+        lines.append(said)
+    return "\n".join(lines)
+
+
+def _inserted(role: re.Match, rows: Rows) -> str:
+    if role["kind"] == "claim":
+        return ""
+    space = role[0][: len(role[0]) - len(role[0].lstrip())]
+    return space + rows.number(role["text"])
+
+
+def _marked(line: str, start: int, tests: str, holds: bool, plain: bool) -> str:
+    if plain:
+        return line if holds else f"{line} (Not so in this run.)"
+    title = html.escape(tests, quote=True)
+    if holds:
+        return f'{line}<span class="claim" title="tested: {title}" aria-hidden="true">✓</span>'
+    return (
+        f'{line[:start]}<mark class="claim">{line[start:]}</mark> '
+        f'<span class="claim-fails" title="tested: {title}">does not hold in this run</span>'
+    )
+
+
+def settle_caption(
+    text: str, rows: Rows | None, told: Told | None = None, *, plain: bool = False
+) -> str:
+    """Settle a text whose sentences stand on one line."""
+    return " ".join(settle("\n".join(SENTENCE.split(text)), rows, told, plain=plain).split("\n"))
+
+
+def settle_notebook(notebook: dict, rows: Rows | None, *, plain: bool = False) -> Told:
+    """Settle the prose, the captions and the alternative texts of a notebook, in place."""
+    told = Told()
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = settle("".join(cell["source"]), rows, told, plain=plain)
+        shown = cell["metadata"].get("mystnb", {})
+        if "caption" in shown.get("figure", {}):
+            caption = shown["figure"]["caption"]
+            shown["figure"]["caption"] = settle_caption(caption, rows, told, plain=plain)
+        if "alt" in shown.get("image", {}):
+            shown["image"]["alt"] = settle_caption(shown["image"]["alt"], rows, plain=True)
+    return told
+
+
+def of_chapter(root: Path, stem: str) -> Rows | None:
+    """Rows of one chapter, of the build at hand or frozen; None before the first run."""
+    found = tables.results(root)
+    if found is None or stem not in set(found["chapter"]):
+        return None
+    return Rows(found[found["chapter"].eq(stem)])
+
+
+def unbound(notebook: dict) -> list[str]:
+    """Sentences that compare, rank, deny or hold a decimal number, and carry no role."""
+    found = []
+    for cell in notebook["cells"]:
+        texts = [cell["source"]] if cell["cell_type"] == "markdown" else []
+        shown = cell["metadata"].get("mystnb", {})
+        captions = (
+            shown.get("figure", {}).get("caption", ""),
+            shown.get("image", {}).get("alt", ""),
+        )
+        texts += [s for caption in captions for s in SENTENCE.split(caption)]
+        for line in (line.strip() for text in texts for line in text.split("\n")):
+            said = re.sub(r"`[^`]*`", "", line)
+            asks = said.endswith("?") or said.startswith(("#", "|", ":", "```", "<", "%"))
+            if not asks and COMPARES.search(said) and not ROLE.search(line):
+                found.append(line)
+    return found
+
+
+def problems(notebook: dict, rows: Rows, known: Collection[str] = ()) -> list[str]:
+    """What is wrong with the roles of a chapter: claims that fail, rows that are not there.
+
+    A sentence may rest on a dataset of another profile, which ``known`` names.
+    """
+    found = []
+    for cell in notebook["cells"]:
+        shown = cell["metadata"].get("mystnb", {})
+        text = "\n".join(
+            [
+                cell["source"] if cell["cell_type"] == "markdown" else "",
+                shown.get("figure", {}).get("caption", ""),
+                shown.get("image", {}).get("alt", ""),
+            ]
+        )
+        for role in ROLE.finditer(text):
+            try:
+                holds = role["kind"] == "number" or rows.claim(role["text"])
+                if role["kind"] == "number":
+                    rows.number(role["text"])
+                found += [] if holds else [f"does not hold: {role['text']}"]
+            except MissingError as error:
+                if error.token.removeprefix("dataset=") not in known:
+                    found.append(f"{role['text']}: {error}")
+            except Exception as error:
+                found.append(f"{role['text']}: {type(error).__name__} {error}")
+    return found
+
+
+def main(folder: Path = Path("_build/runs")) -> None:
+    """Settle the last notebook of ``make run`` on the table that it wrote."""
+    path = max(folder.glob("*.ipynb"), key=lambda path: path.stat().st_mtime)
+    table = folder / "results" / f"{path.stem}.csv"
+    if table.exists():
+        notebook = nbformat.read(path, 4)
+        rows = tidy_results.table(pd.read_csv(table, dtype={"layer": str}))
+        told = settle_notebook(notebook, Rows(rows), plain=True)
+        nbformat.write(notebook, path)
+        print("Sentences of the chapter, on these rows:", dict(told))
+
+
+if __name__ == "__main__":
+    main()
