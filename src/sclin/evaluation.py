@@ -24,7 +24,8 @@ from tqdm import tqdm
 from sclin import results
 from sclin.datasets import name_of
 from sclin.errors import InputError
-from sclin.heads import head
+from sclin.heads import LogisticHead, head
+from sclin.linear import products
 from sclin.projection import CentroidProjection
 from sclin.representations import CONTROLS, embed, labels, relative_depths, representation
 from sclin.statistics import (
@@ -240,12 +241,8 @@ def _row_maker(
     things: Mapping[str, Any], cells: AnnData, task: str, dataset: str, protocol: str, seed: int
 ) -> Callable[..., dict[str, Any]]:
     """Rows that say what was asked of which cells, and how deep a layer lies."""
-    about: dict[str, Any] = {
-        "task": task,
-        "dataset": dataset or name_of(cells),
-        "protocol": protocol,
-        "seed": seed,
-    }
+    about: dict[str, Any] = {"task": task, "protocol": protocol, "seed": seed}
+    about["dataset"] = dataset or name_of(cells)
     depths = relative_depths(things)
 
     def row(name: str, **fields: Any) -> dict[str, Any]:
@@ -296,7 +293,7 @@ def _unseen(y: NDArray[Any], folds: Sequence[Fold]) -> Iterator[tuple[Any, ...]]
 
 
 def _fit_fold(
-    name: str, thing: Any, X: Any, cells: AnnData, y: NDArray[Any],
+    name: str, thing: Any, X: Any, pairs: Any, cells: AnnData, y: NDArray[Any],
     targets: Sequence[tuple[str, str, Any]], seed: int, fold: Fold,
 ) -> list[Any]:  # fmt: skip
     """Predictions and probabilities of each target, or why its head refuses."""
@@ -311,8 +308,9 @@ def _fit_fold(
         estimator, given = clone(judge), X_train
         if isinstance(estimator, CentroidProjection) and getattr(thing, "averages_first", False):
             estimator, given = estimator.set_params(rank=True), cells[train].X
+        shared = pairs is not None and isinstance(estimator, LogisticHead)
         try:
-            estimator.fit(given, target)
+            estimator.fit(given, target, **({"pairs": pairs.loc[train, train]} if shared else {}))
             proba = None
             if hasattr(estimator, "predict_proba"):
                 proba = pd.DataFrame(estimator.predict_proba(X_test), columns=estimator.classes_)
@@ -322,13 +320,22 @@ def _fit_fold(
     return found
 
 
+def _pairs(X: Any, judges: Sequence[Any], parts: Sequence[Any]) -> pd.DataFrame | None:
+    """Products of all pairs of training cells, which folds and wide logistic heads share."""
+    rows = np.unique(np.concatenate(parts))
+    most = max([j.max_cells for j in judges if isinstance(j, LogisticHead)], default=0)
+    wide = X is not None and len(rows) < min(X.shape[1], most)
+    return pd.DataFrame(products(X[rows]), rows, rows) if wide else None
+
+
 def _fit_folds(
     name: str, thing: Any, cells: AnnData, y: NDArray[Any], targets: Sequence[tuple[str, str, Any]],
     folds: Sequence[Fold], seed: int, n_jobs: int, bar: Any,
 ) -> list[tuple[Any, ...]]:  # fmt: skip
     """What each target says of each fold; a representation of single cells is computed once."""
     X = embed(thing, cells, cells, name=name)[0] if getattr(thing, "per_cell", False) else None
-    fit = delayed(partial(_fit_fold, name, thing, X, cells, y, targets, seed))
+    pairs = _pairs(X, [judge for *_, judge in targets], [train for _, train, _ in folds])
+    fit = delayed(partial(_fit_fold, name, thing, X, pairs, cells, y, targets, seed))
     found = []
     for outcome in Parallel(n_jobs=n_jobs, return_as="generator")(map(fit, folds)):
         found.append(outcome)

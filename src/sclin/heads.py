@@ -23,7 +23,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
 from sclin.errors import InputError, unknown
-from sclin.linear import Standardized, _moments, linear_pipeline
+from sclin.linear import Standardized, _moments, centred, linear_pipeline
 from sclin.normalization import _validated
 from sclin.projection import CentroidProjection
 
@@ -74,7 +74,8 @@ class LogisticHead(_Centred):
     norm is 100 and ``C`` means the same for every representation.
     With more columns than cells the fit is exact on the coordinates of the training cells in
     their own span, because an L2 penalty cannot see a rotation. For n cells this costs the
-    products of all pairs of cells and n^3, whatever the number of genes.
+    products of all pairs of cells and n^3, whatever the number of genes. The products of all
+    cells serve every fit on a part of them, so the engine computes them once.
     Above ``max_cells`` cells and columns, L-BFGS works on products with the matrix as it is.
 
     Parameters
@@ -89,14 +90,14 @@ class LogisticHead(_Centred):
         self.C = C
         self.max_cells = max_cells
 
-    def fit(self, X: Any, y: ArrayLike) -> LogisticHead:
-        """Fit on training cells."""
+    def fit(self, X: Any, y: ArrayLike, *, pairs: Any = None) -> LogisticHead:
+        """Fit on training cells; ``pairs`` are their `products`, when these are known."""
         Z, codes = self._fit_centre(X, y)
         n_cells, n_columns = Z.shape
         if n_columns <= min(n_cells, self.max_cells):
             self.coef_, self.intercept_ = self._solve(Z.cells(slice(None)), codes)
         elif n_cells <= self.max_cells:
-            pairs = Z.gram()
+            pairs = Z.gram() if pairs is None else centred(np.asarray(pairs)) / self.scale_**2
             pairs[np.diag_indices(n_cells)] += 1e-10 * (pairs.trace() / n_cells or 1.0)  # singular
             rotated = np.linalg.cholesky(pairs)
             inside, self.intercept_ = self._solve(rotated, codes)

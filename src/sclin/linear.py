@@ -457,6 +457,17 @@ class Standardized:
             yield part, (dense - self.mean[part]) / self.scale[part]
 
 
+def products(X: Any) -> np.ndarray:
+    """Return the products of all pairs of cells as they are; `centred` serves any part of them."""
+    return Standardized(X, np.zeros(X.shape[1]), 1.0).gram()
+
+
+def centred(pairs: np.ndarray) -> np.ndarray:
+    """Return the products of pairs of cells about the mean of these cells."""
+    mean = pairs.mean(axis=0)
+    return pairs - mean - mean[:, None] + mean.mean()
+
+
 def _exact(A: Standardized, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Components and squared singular values, from cross products of the shorter side."""
     n_cells, n_genes = A.shape

@@ -9,6 +9,7 @@ from sklearn.model_selection import LeaveOneGroupOut, StratifiedShuffleSplit
 from sklearn.neighbors import KNeighborsClassifier
 
 import sclin
+from sclin import evaluation as ev
 from sclin import heads as hd
 from sclin import representations as rp
 from sclin.errors import InputError
@@ -115,6 +116,21 @@ def test_a_representation_of_single_cells_is_computed_once_and_a_fitted_one_once
     sizes = cells.obs["donor"].value_counts().sort_index()
     assert once.fits == once.asked == [240]
     assert fitted.fits == [240 - n for n in sizes]
+
+
+def test_wide_logistic_fits_share_the_products_of_all_pairs(wide_cells, monkeypatch):
+    few = wide_cells[np.random.default_rng(0).choice(wide_cells.n_obs, 100, replace=False)].copy()
+    asked, products = [], ev.products
+    monkeypatch.setattr(ev, "products", lambda X: asked.append(X.shape[0]) or products(X))
+    judges = {"one": hd.head("logistic"), "other": hd.head("logistic", C=0.1)}
+    things = {"representations": ["rank"], "controls": True, "n_boot": 2}
+    found = sclin.evaluate(few, "cell_type", heads=judges, **things, **BY_DONOR)
+    assert asked == [few.n_obs]
+    monkeypatch.setattr(ev, "_pairs", lambda *_: None)
+    alone = sclin.evaluate(few, "cell_type", heads=judges, **things, **BY_DONOR)
+    pd.testing.assert_frame_equal(found.predictions, alone.predictions)
+    for key, proba in found.probabilities.items():
+        np.testing.assert_allclose(proba, alone.probabilities[key], atol=1e-9)
 
 
 def test_jobs_change_no_number(cells):
