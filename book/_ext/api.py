@@ -15,6 +15,7 @@ MODULES = {
         "verdict",
         "representations",
         "heads",
+        "genes",
         "normalization",
         "projection",
         "linear",

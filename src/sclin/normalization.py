@@ -19,6 +19,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sclin.errors import InputError
+from sclin.genes import in_order
 
 __all__ = ["RankMatrix", "RankNormalizer", "rank_normalize"]
 
@@ -426,27 +427,28 @@ def _float_type(values: np.ndarray) -> type[np.floating]:
     return np.float64
 
 
-def _validated(estimator: BaseEstimator, X: Any, *, reset: bool, **options: Any) -> Any:
+def _validated(
+    estimator: BaseEstimator, X: Any, *, reset: bool, names: Any = None, **options: Any
+) -> Any:
     """Check `X` as scikit-learn does, letting RankMatrix and AnnData through.
 
     An AnnData leaves its gene names in the estimator; a later one is put in their order.
+    ``names`` are those of columns that stand in the order of the fit already.
     Returns a RankMatrix, a CSR matrix or an array.
     """
-    if reset:
-        vars(estimator).pop("genes_", None)
+    seen = None if reset else getattr(estimator, "feature_names_in_", None)
     if _is_anndata(X):
-        names, X = X.var_names, X.X
-        if not reset and hasattr(estimator, "genes_"):
-            order = names.get_indexer(estimator.genes_)
-            if (order < 0).any():
-                raise InputError(
-                    f"{type(estimator).__name__} was fitted on {len(order)} genes, and these cells "
-                    f"lack {int((order < 0).sum())} of them, such as "
-                    f"{estimator.genes_[order < 0][0]!r}. Give all genes, in any order."
-                )
-            X = X if (order == np.arange(X.shape[1])).all() else X[:, order]
-        elif reset:
-            estimator.genes_ = names
+        X = X if seen is None else in_order(X, seen, type(estimator).__name__)
+        names, X = X.var_names.to_numpy(dtype=object), X.X
+    if names is not None or isinstance(X, RankMatrix):  # scikit-learn would miss their names
+        vars(estimator).pop("feature_names_in_", None)
+    checked = _checked(estimator, X, reset=reset, **options)
+    if (kept := names if reset else seen) is not None:
+        estimator.feature_names_in_ = kept
+    return checked
+
+
+def _checked(estimator: BaseEstimator, X: Any, *, reset: bool, **options: Any) -> Any:
     if isinstance(X, RankMatrix):
         seen = getattr(estimator, "n_features_in_", None)
         if reset:
@@ -493,6 +495,7 @@ def _not_finite(
 
 def _two_parts(X: Any) -> Any:
     """See a sparse matrix as a RankMatrix whose offsets are 0; leave the rest as it is."""
+    X = X.X if _is_anndata(X) else X
     if not sp.issparse(X):
         return X
     X = sp.csr_matrix(X)

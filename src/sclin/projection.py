@@ -20,6 +20,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from sclin.errors import InputError, unknown
+from sclin.genes import unique_names
 from sclin.normalization import RankMatrix, _is_anndata, _two_parts, _validated, rank_normalize
 
 __all__ = ["CentroidProjection", "align_genes"]
@@ -58,7 +59,7 @@ class CentroidProjection(ClassifierMixin, BaseEstimator):
         Number of independent columns of the basis. When it is below the number of classes, a
         warning is given and the coefficients are those of smallest length: equal classes share
         their coefficient.
-    genes_ : Index or None
+    feature_names_in_ : ndarray of str
         Gene names, when they were given.
     class_counts_ : ndarray
         Cells behind each column.
@@ -122,12 +123,13 @@ class CentroidProjection(ClassifierMixin, BaseEstimator):
         genes = X.var_names if genes is None and _is_anndata(X) else genes
         X = self._cells(X, reset=True)
         codes = self._set_classes(y, X.shape[0])
-        self.genes_ = None if genes is None else _unique_names(genes, "The basis")
-        if self.genes_ is not None and len(self.genes_) != X.shape[1]:
-            raise InputError(
-                f"{len(self.genes_)} gene names were given for {X.shape[1]} genes. "
-                "Give one name per column."
-            )
+        if genes is not None:
+            self.feature_names_in_ = unique_names(genes, "The basis").to_numpy(dtype=object)
+            if len(self.feature_names_in_) != X.shape[1]:
+                raise InputError(
+                    f"{len(self.feature_names_in_)} gene names were given for {X.shape[1]} genes. "
+                    "Give one name per column."
+                )
         basis = self._averages(X, codes).T
         lengths = np.linalg.norm(basis, axis=0)
         self.basis_ = basis / np.where(lengths > 0, lengths, 1.0)
@@ -229,7 +231,8 @@ class CentroidProjection(ClassifierMixin, BaseEstimator):
         Z = self._scores(self._cells(X, genes, reset=False))
         weights = self.projector_[np.flatnonzero(self.classes_ == label)[0]]
         mean = np.asarray(Z.mean(axis=0)).ravel()
-        return pd.Series(mean * weights, index=self.genes_, name=str(label))
+        names = getattr(self, "feature_names_in_", None)
+        return pd.Series(mean * weights, index=names, name=str(label))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -241,13 +244,13 @@ class CentroidProjection(ClassifierMixin, BaseEstimator):
 
     def _cells(self, X: Any, genes: ArrayLike | None = None, *, reset: bool) -> Any:
         """Check cells; put genes that come with names in the order of the basis."""
-        if genes is None and _is_anndata(X) and not reset and self.genes_ is not None:
+        named = hasattr(self, "feature_names_in_")
+        if genes is None and _is_anndata(X) and not reset and named:
             genes = X.var_names
-        if _is_anndata(X):
-            X = X.X
+        X = X.X if _is_anndata(X) else X
         if genes is not None and not reset:
             X = X[:, self._gene_order(genes)]
-        X = _validated(self, X, reset=reset)
+        X = _validated(self, X, reset=reset, names=genes)
         if isinstance(X, RankMatrix):
             if self.rank and self.order == "average_then_rank" and reset:
                 raise InputError(
@@ -265,16 +268,16 @@ class CentroidProjection(ClassifierMixin, BaseEstimator):
         return X
 
     def _gene_order(self, genes: ArrayLike) -> np.ndarray:
-        if self.genes_ is None:
+        if not hasattr(self, "feature_names_in_"):
             raise InputError(
                 "The basis has no gene names to compare with. Give `genes` to fit as well."
             )
-        names = _unique_names(genes, "The query")
-        order = names.get_indexer(self.genes_)
-        if (order < 0).any() or len(names) != len(self.genes_):
+        names = unique_names(genes, "The query")
+        order = names.get_indexer(pd.Index(self.feature_names_in_))
+        if (order < 0).any() or len(names) != len(order):
             shared = int((order >= 0).sum())
             raise InputError(
-                f"Basis and query do not have the same genes: {len(self.genes_)} and {len(names)}, "
+                f"Basis and query do not have the same genes: {len(order)} and {len(names)}, "
                 f"{shared} shared. Cut both to the shared genes first (align_genes), then fit: "
                 "ranks depend on which genes are ranked."
             )
@@ -367,7 +370,7 @@ def align_genes(basis: Any, query: Any) -> tuple[Any, Any]:
         Names repeat, or no gene is shared.
     """
     first, second = (
-        _unique_names(names, whose)
+        unique_names(names, whose)
         for names, whose in ((basis.var_names, "The basis"), (query.var_names, "The query"))
     )
     shared = first[first.isin(second)]
@@ -390,14 +393,3 @@ def _cross(X: Any, members: np.ndarray) -> np.ndarray:
     """Return ``X.T @ members`` in float64."""
     X = _two_parts(X)
     return X.T_dot(members) if isinstance(X, RankMatrix) else X.T @ members
-
-
-def _unique_names(genes: ArrayLike, whose: str) -> pd.Index:
-    names = pd.Index(np.asarray(genes))
-    if names.has_duplicates:
-        repeated = names[names.duplicated()].unique()
-        raise InputError(
-            f"{whose} has {len(repeated)} gene name(s) more than once, such as "
-            f"{repeated[:3].tolist()}. Make names unique or sum these genes first."
-        )
-    return names

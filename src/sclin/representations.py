@@ -20,6 +20,7 @@ from scipy.special import ndtri
 from sklearn.utils.validation import check_is_fitted
 
 from sclin.errors import InputError, unknown
+from sclin.genes import in_order
 from sclin.linear import ImplicitPCA
 from sclin.normalization import RankMatrix, RankNormalizer
 
@@ -71,22 +72,32 @@ class PerCell:
         Function of the cells that gives one row per cell.
     averages_first
         A projection averages counts and represents the averages, not the cells.
+    reads_genes
+        Whether the function reads ``X``, so that later cells need the genes of the fit.
     """
 
     per_cell = True
 
     def __init__(
-        self, function: Callable[[AnnData], Matrix], *, averages_first: bool = False
+        self,
+        function: Callable[[AnnData], Matrix],
+        *,
+        averages_first: bool = False,
+        reads_genes: bool = True,
     ) -> None:
         self.function = function
         self.averages_first = averages_first
+        self.reads_genes = reads_genes
 
     def fit(self, adata: AnnData) -> PerCell:
-        """Learn nothing."""
+        """Learn nothing but the names of the genes."""
+        self.feature_names_in_ = adata.var_names
         return self
 
     def transform(self, adata: AnnData) -> Matrix:
-        """Return one row per cell."""
+        """Return one row per cell, whatever the order of the genes."""
+        if self.reads_genes and hasattr(self, "feature_names_in_"):
+            adata = in_order(adata, self.feature_names_in_, type(self).__name__)
         return self.function(adata)
 
 
@@ -220,8 +231,9 @@ class PCA:
 
     def fit(self, adata: AnnData) -> PCA:
         """Choose genes and find components on training cells."""
-        self.genes_ = self._choose_genes(adata)
-        X = self.matrix(adata)[:, self.genes_]
+        self.feature_names_in_ = adata.var_names
+        self.chosen_ = self._choose_genes(adata)
+        X = self.matrix(adata)[:, self.chosen_]
         possible = min(X.shape[0] - 1, X.shape[1])
         if possible < self.n_components:
             self.pca.set_params(n_components=possible)
@@ -243,7 +255,8 @@ class PCA:
     def transform(self, adata: AnnData) -> NDArray[Any]:
         """Return component scores, one row per cell."""
         check_is_fitted(self.pca)
-        return self.pca.transform(self.matrix(adata)[:, self.genes_])
+        adata = in_order(adata, self.feature_names_in_, type(self).__name__)
+        return self.pca.transform(self.matrix(adata)[:, self.chosen_])
 
 
 def _per_cell(function: Callable[[AnnData], Matrix], **options: Any) -> Callable[..., PerCell]:
@@ -258,7 +271,9 @@ REPRESENTATIONS: dict[str, Callable[..., Representation]] = {
     "rank": _per_cell(_rank, averages_first=True),
     "rank_pca": partial(PCA, _rank),
     "library_size": _per_cell(_library_size),
-    "random": lambda *, n_components=50, seed=0: PerCell(_random(n_components, seed)),
+    "random": lambda *, n_components=50, seed=0: PerCell(
+        _random(n_components, seed), reads_genes=False
+    ),
 }
 
 
@@ -292,12 +307,12 @@ def representation(name: str, *, seed: int = 0, **options: Any) -> Representatio
     True
     """
     if name.startswith("obsm:"):
-        return PerCell(_stored(name.removeprefix("obsm:")))
+        return PerCell(_stored(name.removeprefix("obsm:")), reads_genes=False)
     if name.startswith("layer:"):
         model, slash, layer = name.removeprefix("layer:").rpartition("/")
         if not slash or not model or not layer:
             raise InputError(f"{name!r} is not of the form layer:MODEL/i, such as layer:tiny/3.")
-        return PerCell(_layer(model, layer, **options))
+        return PerCell(_layer(model, layer, **options), reads_genes=False)
     if name not in REPRESENTATIONS:
         raise unknown("representation", name, [*REPRESENTATIONS, "obsm:KEY", "layer:MODEL/i"])
     return REPRESENTATIONS[name](seed=seed, **options)

@@ -97,14 +97,17 @@ def memory() -> Memory:
 
 # Checksums --------------------------------------------------------------------------------------
 @cache
-def _hashed(path: Path, size: int, mtime: int) -> str:
+def _hashed(path: Path, node: int, size: int, changed: int) -> str:
     return str(pooch.file_hash(path))
 
 
 def sha256_of(path: Path) -> str:
-    """Hash a file; unchanged files are hashed once per process."""
+    """Hash a file; unchanged files are hashed once per process.
+
+    The time of the last change is the system's own, which nobody can set back.
+    """
     info = path.stat()
-    return _hashed(path, info.st_size, info.st_mtime_ns)
+    return _hashed(path, info.st_ino, info.st_size, info.st_ctime_ns)
 
 
 def _search(file: RemoteFile) -> tuple[Path | None, list[str]]:
