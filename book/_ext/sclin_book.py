@@ -23,6 +23,7 @@ import claims
 import corrections
 import explorer
 import front
+import papers
 import tables
 from docutils import nodes
 from latex2mathml.converter import convert
@@ -45,6 +46,8 @@ PASSAGES = {
         catalogue.models,
         corrections.protocols,
         explorer.depths,
+        papers.claims_summary,
+        papers.claims_table,
         api.api,
     )
 }

@@ -37,8 +37,11 @@ def code(book):
     return [cell for cell in book.cells if cell.cell_type == "code"]
 
 
-def test_there_are_sixteen_chapters():
-    assert [n[:2] for n in NAMES] == [f"{i:02d}" for i in range(1, 17)]
+def test_chapters_are_numbered_as_the_book_lists_them():
+    toc = yaml.safe_load((FOLDER.parent / "_toc.yml").read_text())
+    files = [Path(chapter["file"]) for part in toc["parts"] for chapter in part["chapters"]]
+    assert [f.name for f in files if f.parent.name == "chapters"] == NAMES
+    assert [n[:2] for n in NAMES] == [f"{i:02d}" for i in range(1, len(NAMES) + 1)]
 
 
 def test_no_code_cell_is_longer_than_fifteen_lines(book):

@@ -23,6 +23,7 @@ TABLES = {
     "layers": "stored score of every layer of scFoundation and Tahoe-x1",
     "best_layers": "best, first and final layer of each score, derived from `layers`",
     "perturbation_genes": "perturbed genes of each T cell state in the stored scores",
+    "claims": "what the papers claim: in which words, where, and by which rule it is tested",
 }
 
 
@@ -43,7 +44,7 @@ def table(name: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per number; every table has a column that names its source, except
+        One row per number, or per claim; every table has a column that names its source, except
         ``best_layers``, which is derived from ``layers``.
 
     Raises
