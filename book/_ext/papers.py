@@ -79,14 +79,17 @@ def claims_table(root: Path) -> str:
     for claim in published.table("claims").itertuples():
         found, p = by_metric["effect"].loc[claim.claim], by_metric["p"].loc[claim.claim, "value"]
         word, _, certainty = found["note"].partition("; ")
-        value = "–" if pd.isna(found["value"]) else f"{found['value']:.3g}"
-        if pd.notna(found["ci_low"]):
-            value += f" [{found['ci_low']:.2g}, {found['ci_high']:.2g}]"
-        if pd.notna(p):
-            value += f"<br>p = {p:.1g}"
-        size = f"{found['n']:.0f}<br>{claim.unit}"
-        paper = PAPERS[claim.paper]
+        value = tables.interval(found, 3) if pd.notna(found["value"]) else "–"
+        value += f"<br>p = {p:.1g}" if pd.notna(p) else ""
         outcome = word if word == "cannot be told" else f"**{word}**"
-        lines.append([claim.text, f"{paper}<br>{claim.where}", value, size, certainty, outcome])
-    head = ["Claim", "Paper, place", "Value", "n", "Certainty of the numbers", "Outcome"]
+        lines.append(
+            [
+                f"{claim.text}<br>*{PAPERS[claim.paper]}, {claim.where}*",
+                f"{claim.measured}<br>{value}",
+                f"{found['n']:.0f}<br>{claim.unit}",
+                certainty,
+                outcome,
+            ]
+        )
+    head = ["Claim", "What is measured", "n", "Certainty of the numbers", "Outcome"]
     return tables.markdown(lines, head, "claims")

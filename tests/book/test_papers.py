@@ -49,7 +49,7 @@ def test_one_line_a_claim(root: Path) -> None:
     lines = papers.claims_table(root).split("\n")[3:-1]
     assert len(lines) == len(published.table("claims"))
     assert all(line.endswith("| typed by hand | **falls** |") for line in lines)
-    assert "-0.125<br>p = 0.2" in lines[0]
+    assert "**-0.125**<br>p = 0.2" in lines[0]
 
 
 def test_nothing_is_said_before_the_chapter_was_run(tmp_path: Path) -> None:
