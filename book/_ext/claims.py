@@ -26,7 +26,6 @@ import tables
 from sclin import results as tidy_results
 from sclin.errors import InputError, nearest
 from sclin.results import KEY
-from sclin.statistics import Comparison
 
 ROLE = re.compile(r"\s*\{(?P<kind>claim|number)\}`(?P<text>[^`]+)`")
 FORMAT = re.compile(r"^(?P<text>.+?)(?::(?P<format>[-+]?,?(?:\.\d+)?[dfge%]))?$", re.S)
@@ -126,18 +125,11 @@ class Rows:
         Shown means what `sclin.statistics.Comparison.proven` says.
         """
         found = self.of(tokens)
-        keys = [c for c in KEY if c not in ("metric", "source")]
         gaps = found[found["metric"].str.endswith("_difference")]
         if gaps.empty:
             raise MissingError(f"{tokens} ..._difference", [])
-        signs = []
-        for _, gap in gaps.iterrows():
-            name = gap["metric"].removesuffix("_difference") + "_p"
-            p = self.rows[self.rows["metric"].eq(name)]
-            p = p[(p[keys].astype(str) == gap[keys].astype(str)).all(axis=1)]["value"]
-            c = Comparison(*gap[["value", "ci_low", "ci_high"]], *p.head(1), gap["n"], gap["unit"])
-            signs.append(int(np.sign(c.difference)) if c.proven else 0)
-        return np.array(signs)
+        tests = [tables.comparison(self.rows, gap) for _, gap in gaps.iterrows()]
+        return np.array([int(np.sign(c.difference)) * c.proven for c in tests])
 
     def best(self, tokens: str, column: str = "representation") -> str:
         """What the row of the highest value holds in a column."""

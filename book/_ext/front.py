@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from sclin import published
 from sclin.errors import InputError
+from sclin.evaluation import Results
 from sclin.plotting import PALETTE, set_style
 
 
@@ -60,6 +61,14 @@ FAMILIES = {
     "usual": Family("log counts or their PCA", PALETTE["orange"], ("lognorm", "hvg_pca", "counts")),
     "model": Family("model layers (final)", PALETTE["green"], ("layer:*/final",)),
     "control": Family("control", PALETTE["grey"], ("library_size", "random")),
+}
+OUTCOME_WORDS = {
+    "ahead": "A paired test puts {who} ahead: {tasks}.",
+    "behind": "A paired test puts {who} behind: {tasks}.",
+    "no difference": "No difference is shown: {tasks}.",
+    "too few": "Too few donors or other units for any test to prove a lead: {tasks}.",
+    "not compared": "Not tested in pairs: {tasks}.",
+    "silent": "No interval, or a control does as well, so nothing is said: {tasks}.",
 }
 HEADS = ("logistic", "", "clusterwise", "projection", "knn", "centroid")
 KEYS = ["chapter", "task", "dataset", "representation", "head", "split", "metric"]
@@ -112,42 +121,33 @@ def _first(rows: pd.DataFrame, column: str, values) -> pd.DataFrame:
     return rows[rows[column] == value]
 
 
-def paired(results: pd.DataFrame, ours: pd.Series, theirs: pd.Series) -> str:
-    """Say which of two rows is ahead, by the paired comparison of the two.
+def outcomes(results: pd.DataFrame, taken: pd.DataFrame) -> dict[str, str]:
+    """Where each kind stands to the usual one in a task, by the verdict over the rows taken.
+
+    Parameters
+    ----------
+    results
+        Rows of `tables.results`.
+    taken
+        Rows of one task of `headline`.
 
     Returns
     -------
-    str
-        ``ahead`` or ``behind`` where the interval of the difference leaves out 0 and p < 0.05;
-        ``too few`` where so few units can give no such p; ``no difference`` otherwise; and
-        ``not compared`` where no such row was written.
+    dict
+        One of `sclin.verdict.OUTCOMES` by family; empty without a usual one.
     """
-    for a, b, words in (
-        (ours, theirs, ("ahead", "behind")),
-        (theirs, ours, ("behind", "ahead")),
-    ):
-        keys = {key: a[key] for key in KEYS if key not in ("metric", "split")}
-        rows = tables.where(
-            results, **keys, protocol=a["protocol"], variant=f"versus:{b['representation']}"
-        )
-        difference = tables.where(rows, metric=f"{a['metric']}_difference")
-        if len(difference) == 1:
-            return verdict(difference.iloc[0], rows, words)
-    return "not compared"
-
-
-def verdict(
-    difference: pd.Series, rows: pd.DataFrame, words: tuple[str, str] = ("ahead", "behind")
-) -> str:
-    """Read a difference: its sign only where its interval leaves out 0 and its p value agrees."""
-    name = difference["metric"].removesuffix("_difference") + "_p"
-    p = tables.where(rows, metric=name)["value"]
-    apart = difference["ci_low"] > 0 or difference["ci_high"] < 0
-    if difference["unit"] != "cell" and 2.0 ** (1 - difference["n"]) >= 0.05:
-        return "too few"
-    if not (apart and len(p) == 1 and p.iloc[0] < 0.05):
-        return "no difference"
-    return words[0] if difference["value"] > 0 else words[1]
+    kinds = taken.set_index("family")
+    if "usual" not in kinds.index:
+        return {}
+    usual = kinds.loc["usual"]
+    shared = ("task", "chapter", "dataset", "split", "protocol", "source")
+    rows = tables.where(results, **{key: usual[key] for key in shared})
+    rows = rows[rows["representation"].isin(kinds["representation"])]
+    said = Results(rows).verdict(
+        reference=usual["representation"], head=usual["head"], metric=usual["metric"]
+    )
+    ours = kinds.loc[kinds.index.isin(("rank", "model")), "representation"]
+    return {kind: said.outcomes.get(name, "not compared") for kind, name in ours.items()}
 
 
 # The figure --------------------------------------------------------------------------------------
@@ -308,63 +308,40 @@ def verdicts(root: Path) -> str:
 
 def sentences(results: pd.DataFrame) -> list[str]:
     """Say what the paired comparisons show; a finding whose rows are absent is left out."""
-    ours = {(row["task"], row["family"]): row for _, row in headline(results).iterrows()}
+    ours = headline(results)
+    standing = {task: outcomes(results, rows) for task, rows in ours.groupby("task", sort=False)}
     told = []
-    for family, claim in (
-        ("rank", "**Rank scores beside log counts.**"),
-        ("model", "**A model beside log counts.**"),
+    for family, claim, who in (
+        ("rank", "Rank scores beside log counts.", "rank scores"),
+        ("model", "A model beside log counts.", "the final layer"),
     ):
-        pairs = {
-            task: (ours[task, family], ours[task, "usual"])
-            for task in TASKS
-            if {(task, family), (task, "usual")} <= set(ours)
-        }
-        if pairs:
-            told.append(f"{claim} {_compared(results, pairs)}")
+        found: dict[str, list[str]] = {}
+        for task in (task for task in TASKS if family in standing.get(task, {})):
+            rows = tables.where(ours, task=task).set_index("family")["value"]
+            made = bool(tables.where(ours, task=task)["dataset"].str.startswith("sim_").any())
+            numbers = (
+                f"{TASKS[task].label.lower()} ({'simulated cells, ' * made}"
+                f"{rows[family]:.2f} against {rows['usual']:.2f})"
+            )
+            found.setdefault(standing[task][family], []).append(numbers)
+        words = [OUTCOME_WORDS[key].format(who=who, tasks=", ".join(t)) for key, t in found.items()]
+        if words:
+            told.append(f"**{claim}** {' '.join(words)}")
     gain = tables.where(results, metric="gain_over_final", variant="", source="reproduced")
     if len(gain):
         told.append(_layer_choice(results, gain))
     return told
 
 
-def _compared(results: pd.DataFrame, pairs: dict[str, tuple[pd.Series, pd.Series]]) -> str:
-    """Say for which tasks a paired comparison calls a lead, and for which it does not."""
-    found: dict[str, list[str]] = {}
-    for task, (a, b) in pairs.items():
-        simulated = "simulated cells, " * a["dataset"].startswith("sim_")
-        numbers = (
-            f"{TASKS[task].label.lower()} ({simulated}{a['value']:.2f} against {b['value']:.2f})"
-        )
-        found.setdefault(paired(results, a, b), []).append(numbers)
-    model = next(iter(pairs.values()))[0]["model"]
-    words = {
-        "ahead": "A paired test puts {who} ahead: {tasks}.",
-        "behind": "A paired test puts {who} behind: {tasks}.",
-        "no difference": "No difference is shown: {tasks}.",
-        "too few": "Too few donors or other units to prove a difference: {tasks}.",
-        "not compared": "Not tested in pairs: {tasks}.",
-    }
-    who = f"the final layer of `{model}`" if model else "rank scores"
-    return " ".join(
-        text.format(who=who, tasks=", ".join(found[key]))
-        for key, text in words.items()
-        if key in found
-    )
-
-
 def _layer_choice(results: pd.DataFrame, gain: pd.DataFrame) -> str:
     """Say on how many tasks a layer chosen on some units beats the final one on others."""
-    sure = gain[[verdict(row, _siblings(results, row)) == "ahead" for _, row in gain.iterrows()]]
-    least, most = f"{sure['value'].min():.2f}", f"{sure['value'].max():.2f}"
-    size = f", by {least}" + (f" to {most}" if most != least else "") if len(sure) else ""
+    tests = [tables.comparison(results, row) for _, row in gain.iterrows()]
+    sure = [c.difference for c in tests if c.proven and c.difference > 0]
+    size = f", by {min(sure):.2f}" if sure else ""
+    size += f" to {max(sure):.2f}" if len(sure) > 1 else ""
     made = bool(gain["dataset"].str.startswith("sim_").all())
     return (
         "**The layer is a choice to be tested.** Chosen on some donors or perturbations and "
         f"judged on others, an earlier layer beats the final one on {len(sure)} of {len(gain)} "
         f"tasks{size}" + (" (simulated cells)." if made else ".")
     )
-
-
-def _siblings(results: pd.DataFrame, row: pd.Series) -> pd.DataFrame:
-    """Rows of the same comparison: the same keys, whatever was measured."""
-    return tables.where(results, **{key: row[key] for key in (*KEYS, "variant") if key != "metric"})

@@ -109,9 +109,9 @@ def judge_rows(
             gap = f"{c.difference:+.3f} [{c.ci_low:.3f}, {c.ci_high:.3f}], p = {c.p_value:.3g}"
             words.append(_WORDS[outcomes[other]].format(best=best, other=other, gap=gap))
     if "too few" in outcomes.values():
-        n = int(top["n"])
+        n, unit = min((c.n, c.unit) for c in found.values() if c is not None)
         least = f"no p value is below {2.0 ** (1 - n):g}"
-        words.append(f"With {n} {top['unit']}s no test can prove a lead: {least}.")
+        words.append(f"With {n} {unit}s no test can prove a lead: {least}.")
     if "not compared" in outcomes.values():
         lost = ", ".join(name for name, word in outcomes.items() if word == "not compared")
         words.append(f"Scores of {lost} have no units to compare over.")
