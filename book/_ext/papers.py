@@ -53,7 +53,8 @@ def claims_summary(root: Path, link: str = "") -> str:
             f"**The papers' own numbers.** Of {what}, tested on the numbers they published, "
             f"{number['stands']} stand, {number['falls']} fall and {number['cannot be told']} "
             "cannot be told.",
-            "A layer chosen on the other data sets scores above the last one on "
+            "By the second paper's numbers, a layer chosen on the other data sets scores above the "
+            "last one on "
             f"{', '.join(wins[:-1])} and {wins[-1]}.",
             f"The gain of the best layer exceeds independent noise on {jitter['value']:.0f} of "
             f"{jitter['n']:.0f} curves, and a random walk through the layers on "
