@@ -29,6 +29,7 @@ import papermill
 import yaml
 from papermill.exceptions import PapermillExecutionError
 
+from sclin.datasets import sha256_of
 from sclin.errors import InputError, SclinError, unknown
 
 __all__ = ["NotebookError", "Parameter", "Run", "arguments", "list_notebooks", "parameters", "run"]
@@ -202,13 +203,8 @@ def arguments(
 
 def _fingerprint(said: Any, files: Iterable[Path]) -> str:
     """Hash of what decides the outputs: what can be said in JSON, and the contents of files."""
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
-    for path in files:
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file():
-                with file.open("rb") as stream:
-                    digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+    hashes = [sha256_of(path) for path in files]
+    return hashlib.sha256(json.dumps([said, hashes], sort_keys=True).encode()).hexdigest()
 
 
 def _loaded_modules(cell: Any) -> list[str]:
@@ -327,7 +323,7 @@ def run(
 
     def fingerprint(record: Mapping[str, Any]) -> str:
         modules = [PACKAGE / module for module in record["modules"]]
-        data = [Path(entry["path"]) for entry in record["data"] if entry.get("path")]
+        data = [Path(path) for entry in record["data"] for path in entry["paths"]]
         tables = sorted(results.glob("*.csv")) if reads_results else []
         return _fingerprint([code, used, profile, _versions()], [*modules, *data, *tables])
 

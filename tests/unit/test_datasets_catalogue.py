@@ -178,7 +178,7 @@ def test_every_load_leaves_provenance(tmp_path, monkeypatch):
         "name": "pbmc68k_reduced",
         "tier": "packaged",
         "files": {file.name: file.sha256},
-        "path": "",
+        "paths": [],
         "n_obs": 700,
         "n_vars": 765,
     }

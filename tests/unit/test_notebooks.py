@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
+
 import nbformat
 import pytest
 from click.testing import CliRunner
 
 from sclin import notebooks
 from sclin.cli import main
+from sclin.datasets import sha256_of
 from sclin.errors import InputError
 
 HEADER = """\
@@ -40,7 +43,7 @@ sizes: list = [1, 2]  # numbers
 import os, json
 print(n * 10, name, os.environ["SCLIN_PROFILE"])
 with open(os.environ["SCLIN_PROVENANCE"], "a") as log:
-    entry = {"name": "toy", "tier": "simulated", "files": {"toy.h5ad": "ab" * 32}}
+    entry = {"name": "toy", "tier": "simulated", "files": {"toy.h5ad": "ab" * 32}, "paths": []}
     log.write(json.dumps(entry) + "\\n")
 ```
 """
@@ -170,6 +173,23 @@ def test_a_changed_file_of_data_runs_again(folder, cells):
     cells[:100].copy().write_h5ad(data)
     done = notebooks.run("01_toy", **options(folder))
     assert done.executed and printed(done.path).endswith("100\n")
+
+
+def test_caches_go_by_content_not_by_name_size_or_time(tmp_path):
+    one, other = tmp_path / "a" / "cells", tmp_path / "b" / "cells"
+    for folder, text in ((one, "1 2"), (other, "2 1")):
+        folder.mkdir(parents=True)
+        (folder / "matrix.mtx").write_text(text)
+    assert sha256_of(one) != sha256_of(other)
+    (other / "matrix.mtx").write_text("1 2")
+    assert sha256_of(one) == sha256_of(other)
+    (other / "matrix.mtx").rename(other / "other.mtx")
+    assert sha256_of(one) != sha256_of(other)
+    file = one / "matrix.mtx"
+    before, time = sha256_of(file), file.stat().st_mtime_ns
+    file.write_text("3 4")
+    os.utime(file, ns=(time, time))
+    assert sha256_of(file) != before
 
 
 def test_make_learns_which_modules_a_chapter_ran_on(folder, monkeypatch):

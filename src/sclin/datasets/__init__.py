@@ -14,7 +14,7 @@ from anndata import AnnData
 
 from sclin.datasets import readers, recipes, simulate
 from sclin.datasets.entries import Entry, catalogue, check_options
-from sclin.datasets.files import cache_dir, fetch, fetch_file, memory, sha256_of
+from sclin.datasets.files import cache_dir, fetch, fetch_file, locate, memory, sha256_of
 from sclin.datasets.resources import orthologs, resource
 from sclin.errors import DataError, InputError, nearest
 
@@ -94,7 +94,7 @@ def load(name: str | Path, **options: Any) -> AnnData:
         _distinct_genes(parts[key], spec)
         if said:
             parts[key].uns["sclin"]["dataset"] = spec
-        _leave_provenance(parts[key], own)
+        _leave_provenance(parts[key], own, entry)
     return parts.get("", found)
 
 
@@ -184,7 +184,7 @@ def _load_entry(entry: Entry, options: dict[str, Any]) -> AnnData:
         paths = [Path(path).expanduser()]
         if not paths[0].exists():
             raise DataError(f"{entry.name}: path={str(path)!r} does not exist.")
-        hashes = {paths[0].name: _hash(paths[0])}
+        hashes = {paths[0].name: sha256_of(paths[0])}
     else:
         files = entry.files_of(choice)
         paths = [fetch_file(file) for file in files]
@@ -204,22 +204,20 @@ def _load_entry(entry: Entry, options: dict[str, Any]) -> AnnData:
 def _load_path(path: Path, options: dict[str, Any]) -> AnnData:
     cells = readers.read(path, **options)
     said = {"dataset": path.name.split(".")[0], "tier": "local"}
-    cells.uns["sclin"] |= {**said, "sha256": {path.name: _hash(path)}}
+    cells.uns["sclin"] |= {**said, "sha256": {path.name: sha256_of(path)}}
     return cells
 
 
-def _hash(path: Path) -> str:
-    return "folder" if path.is_dir() else sha256_of(path)
-
-
-def _leave_provenance(cells: AnnData, own: str | Path) -> None:
-    """Append what was loaded, and from which file of the user's own, to SCLIN_PROVENANCE."""
+def _leave_provenance(cells: AnnData, own: str | Path, entry: Entry | None) -> None:
+    """Append what was loaded to SCLIN_PROVENANCE, with the paths of files that may change."""
     target = os.environ.get("SCLIN_PROVENANCE")
     if not target:
         return
     said = cells.uns["sclin"]
     line = {"name": said["dataset"], "tier": said["tier"], "files": said.get("sha256", {})}
-    line["path"] = str(Path(own).expanduser().absolute()) if own else ""
+    free = [file for file in entry.all_files() if file.sha256 is None] if entry else []
+    found = [locate(file) for file in free if file.name in line["files"]]
+    line["paths"] = [str(Path(path).expanduser().absolute()) for path in (own, *found) if path]
     line |= {"n_obs": cells.n_obs, "n_vars": cells.n_vars}
     try:
         with open(target, "a", encoding="utf-8") as stream:

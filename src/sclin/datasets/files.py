@@ -8,6 +8,7 @@ A folder of files that somebody else filled is never written to.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -102,10 +103,14 @@ def _hashed(path: Path, node: int, size: int, changed: int) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Hash a file; unchanged files are hashed once per process.
+    """Hash a file, or the names and contents of a folder; unchanged files are hashed once.
 
     The time of the last change is the system's own, which nobody can set back.
     """
+    if path.is_dir():
+        inside = sorted(each for each in path.rglob("*") if each.is_file())
+        said = "".join(f"{each.relative_to(path)}\n{sha256_of(each)}\n" for each in inside)
+        return hashlib.sha256(said.encode()).hexdigest()
     info = path.stat()
     return _hashed(path, info.st_ino, info.st_size, info.st_ctime_ns)
 
