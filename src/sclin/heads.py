@@ -160,9 +160,7 @@ class KNNHead(_Centred):
         self.cells_, self.codes_ = self._fit_centre(X, y)
         n, k = len(self.codes_), self.n_neighbors
         if n < k:
-            raise InputError(
-                f"{n} training cells are fewer than {k} neighbours; lower n_neighbors."
-            )
+            raise InputError(f"{n} training cells, {k} neighbours: lower n_neighbors.")
         norms = [np.linalg.norm(block, axis=1) for _, block in _blocks(self.cells_)]
         self.norms_ = np.maximum(np.concatenate(norms), np.finfo(float).tiny)
         return self
@@ -216,11 +214,12 @@ class PipelineHead(Pipeline):
         """Fit on training cells; with few of them, PCA keeps as many components as they bear."""
         n = self["pca"].n_components
         if X.shape[1] <= n:
-            raise InputError(
-                f"The pipeline takes over {n} columns, not {X.shape[1]}; use 'logistic'."
-            )
+            raise InputError(f"{X.shape[1]} columns, over {n} are needed: use 'logistic'.")
         self["pca"].n_components = min(n, X.shape[0] - 1)
-        return super().fit(X, y, **params)
+        try:
+            return super().fit(X, y, **params)
+        finally:
+            self["pca"].n_components = n  # the next cells may bear more
 
 
 def _pipeline(*, seed: int = 0, **options: Any) -> PipelineHead:

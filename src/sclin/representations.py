@@ -17,6 +17,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import ndtri
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from sclin.errors import InputError, unknown
@@ -235,9 +236,8 @@ class PCA:
         self.chosen_ = self._choose_genes(adata)
         X = self.matrix(adata)[:, self.chosen_]
         possible = min(X.shape[0] - 1, X.shape[1])
-        if possible < self.n_components:
-            self.pca.set_params(n_components=possible)
-        self.pca.fit(X)
+        self.pca_ = clone(self.pca).set_params(n_components=min(self.n_components, possible))
+        self.pca_.fit(X)
         return self
 
     def _choose_genes(self, adata: AnnData) -> NDArray[np.intp]:
@@ -254,9 +254,9 @@ class PCA:
 
     def transform(self, adata: AnnData) -> NDArray[Any]:
         """Return component scores, one row per cell."""
-        check_is_fitted(self.pca)
+        check_is_fitted(getattr(self, "pca_", self.pca))
         adata = in_order(adata, self.feature_names_in_, type(self).__name__)
-        return self.pca.transform(self.matrix(adata)[:, self.chosen_])
+        return self.pca_.transform(self.matrix(adata)[:, self.chosen_])
 
 
 def _per_cell(function: Callable[[AnnData], Matrix], **options: Any) -> Callable[..., PerCell]:

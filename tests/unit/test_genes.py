@@ -53,6 +53,20 @@ def test_an_estimator_puts_genes_in_order_or_refuses(name, cells, permuted) -> N
         ask(fitted, cells[:, 1:])
 
 
+@pytest.mark.parametrize("name", ["pipeline", "hvg_pca", "rank_pca"])
+def test_a_fit_on_few_cells_leaves_the_next_fit_as_it_would_be(name, cells) -> None:
+    def make():
+        return head(name, n_genes=60, n_components=30) if name in ESTIMATORS else (
+            rp.representation(name, n_components=30)
+        )  # fmt: skip
+
+    y, few = cells.obs["cell_type"].astype(str).to_numpy(), np.arange(0, cells.n_obs, 11)
+    used, fresh = make(), make()
+    for fitted, rows in ((used, few), (used, slice(None)), (fresh, slice(None))):
+        fitted.fit(cells[rows], y[rows]) if name in ESTIMATORS else fitted.fit(cells[rows])
+    np.testing.assert_array_equal(ask(used, cells), ask(fresh, cells))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_representation_puts_genes_in_order_or_refuses(name, cells, permuted) -> None:
     fitted = rp.representation(name).fit(cells)
