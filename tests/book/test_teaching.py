@@ -151,7 +151,7 @@ def _outside(notebook: nbformat.NotebookNode) -> str:
 
 def test_every_chapter_has_a_copy_that_differs_in_its_solutions_alone(tmp_path: Path) -> None:
     copies = exercises.write_copies(FOLDER, tmp_path)
-    assert len(copies) == 16
+    assert len(copies) == len(list(FOLDER.glob("[0-9]*.md")))
     for path in copies:
         solved = jupytext.read(FOLDER / f"{path.stem.removesuffix('_student')}.md")
         student = nbformat.read(path, 4)
