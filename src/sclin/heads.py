@@ -160,7 +160,7 @@ class KNNHead(_Centred):
         self.cells_, self.codes_ = self._fit_centre(X, y)
         n, k = len(self.codes_), self.n_neighbors
         if n < k:
-            raise InputError(f"{n} training cells, {k} neighbours: lower n_neighbors.")
+            raise InputError(f"{n} cells are fewer than {k} neighbours; lower n_neighbors.")
         norms = [np.linalg.norm(block, axis=1) for _, block in _blocks(self.cells_)]
         self.norms_ = np.maximum(np.concatenate(norms), np.finfo(float).tiny)
         return self
