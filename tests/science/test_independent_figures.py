@@ -1,0 +1,29 @@
+"""Chapter 05 agrees with figures that were computed without this package, on dense matrices."""
+
+from pathlib import Path
+
+import pytest
+
+from sclin import results
+
+FROZEN = Path(__file__).parents[2] / "results" / "offline"
+# Macro F1 over the nine types of baron_human with 20 cells or more, one donor held out.
+FIGURES = {
+    ("lognorm", "logistic"): 0.960,
+    ("rank", "logistic"): 0.957,
+    ("hvg_pca", "logistic"): 0.966,
+    ("rank", "pipeline"): 0.937,
+    ("rank", "projection"): 0.876,
+    ("rank", "projection, ranks averaged"): 0.953,
+    ("hvg_pca", "knn, Euclidean"): 0.956,
+    ("hvg_pca", "knn"): 0.965,
+}
+
+
+def test_chapter_05_agrees_with_independent_figures():
+    rows = results.load(FROZEN).query(
+        "chapter == '05_cell_types' and dataset == 'baron_human' and metric == 'f1_macro'"
+        " and variant == '' and protocol == 'corrected'"
+    )
+    ours = rows.set_index(["representation", "head"])["value"]
+    assert ours[list(FIGURES)].to_dict() == pytest.approx(FIGURES, abs=0.01)
