@@ -1,69 +1,130 @@
-"""What the corrections page measures: scores that both protocols gave."""
+"""What each flaw of the reference code is worth: the rows of chapter 18, one pair a flaw."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
 import tables
+from scoreboard import filterable
 
-KEYS = ["chapter", "dataset", "representation", "head", "variant", "metric"]
-PROTOCOLS = ["as_published", "corrected"]
-MOST = 8
+from sclin.results import COLUMNS
+
+CHAPTER = "18_flaws"
+MARK = "flaw="
+#: Metrics that describe a flaw and not a score; one of their sides is fixed by definition.
+OWN = ("share_", "drift_", "difference_with_itself")
+NAME = re.compile(r"^([A-Z]\d+) · (.+)$", re.M)
+ROLE = re.compile(r"\{measured\}`(\w+)`")
+LATER = f"{{doc}}`chapters/{CHAPTER}` was not run in this profile."
+SAME = ["variant", "task", "dataset", "representation", "head", "metric", "source"]
+MOST = 10
 
 
-def pairs(rows: pd.DataFrame) -> pd.DataFrame:
-    """Pair the rows of the two protocols that share their keys.
+def names(root: Path) -> dict[str, str]:
+    """One line on each flaw by its letter, as the page has them."""
+    return dict(NAME.findall((root / "book" / "corrections.md").read_text()))
 
-    Protocols may split differently, so a split is a key only where both have it; keys that fit
-    several rows of one protocol pair nothing. Columns: `KEYS`, ``split`` and the two protocols.
+
+def flaws(root: Path) -> pd.DataFrame:
+    """Every flaw that was measured: both protocols of one key, and their difference.
+
+    Sorted by the size of the difference; empty when chapter 18 was not run.
     """
-    found = []
-    for keys in ([*KEYS, "split"], KEYS):
-        each = [
-            tables.where(rows, protocol=name)
-            .drop_duplicates(keys, keep=False)
-            .set_index(keys)["value"]
-            .rename(name)
-            for name in PROTOCOLS
-        ]
-        found.append(pd.concat(each, axis=1, join="inner").reset_index())
-        paired = rows.set_index(keys).index.isin(found[-1].set_index(keys).index)
-        rows = rows[~paired]
-    return pd.concat(found, ignore_index=True).fillna({"split": ""})
+    rows = tables.results(root)
+    rows = pd.DataFrame(columns=["chapter", *COLUMNS], dtype=str) if rows is None else rows
+    rows = rows[rows["chapter"].eq(CHAPTER) & rows["variant"].str.startswith(MARK)]
+    gaps = rows[rows["metric"].str.endswith("_difference")]
+    gaps = gaps.assign(metric=gaps["metric"].str.removesuffix("_difference"))
+    sides = rows.pivot(index=SAME, columns="protocol", values="value")
+    found = gaps.drop(columns="protocol").merge(sides, on=SAME, validate="one_to_one")
+    found["flaw"] = found["variant"].str.removeprefix(MARK)
+    found["data"] = "real"
+    found.loc[found["dataset"].str.startswith("sim"), "data"] = "simulated"
+    found.loc[found["source"].eq("published"), "data"] = "published"
+    found["own"] = found["metric"].str.startswith(OWN)
+    return found.sort_values("value", key=abs, ascending=False, kind="stable")
 
 
-def protocols(root: Path, task: str) -> str:
-    """Show what the corrections of one task change, wherever both protocols were run.
+def _difference(row: pd.Series) -> str:
+    return f"{row['value']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
 
-    Variants, classes one by one, p values, and all layers of a model but the final one are left
-    out.
-    """
-    if (results := tables.results(root)) is None:
-        return "There are no results yet."
-    rows = tables.where(results, task=task, source="reproduced")
-    rows = rows[rows["variant"].isin(["", "all types"])]  # the published transfers score all types
-    rows = rows[rows["layer"].isin(["", "final"]) & ~rows["metric"].str.contains(r"\[|_p$")]
-    both = pairs(rows).query("as_published != 0").dropna()
-    if both.empty:
-        return (
-            f"In the profile {tables.profile_of(root)}, no score of this task has both protocols."
-        )
-    change = (both["corrected"] - both["as_published"]).abs()
-    shown = both.loc[change.nlargest(MOST).index].sort_values(KEYS)
+
+def _metric(row: pd.Series) -> str:
+    return row["metric"].replace("_", " ").replace("f1 macro", "macro F1")
+
+
+def _how(row: pd.Series) -> str:
+    return ", ".join(filter(None, (row["dataset"], row["representation"], row["head"])))
+
+
+def settle(root: Path, text: str) -> str:
+    """Replace each ``{measured}`LETTER` `` by a line on what the flaw was worth."""
+    if not ROLE.search(text):
+        return text
+    found = flaws(root).set_index("flaw")
+    return ROLE.sub(
+        lambda role: _told(found.loc[role[1]]) if role[1] in found.index else LATER, text
+    )
+
+
+def _told(row: pd.Series) -> str:
+    data = "published numbers" if row["data"] == "published" else f"{row['data']} data"
+    metric = _metric(row)
+    return (
+        f"{metric[:1].upper()}{metric[1:]} {row['as_published']:.3f} as published, "
+        f"{row['corrected']:.3f} corrected, difference {_difference(row)}; "
+        f"n = {row['n']:.0f} ({row['unit']}); {data} ({_how(row)})."
+    )
+
+
+def worst(root: Path) -> str:
+    """List the flaws that move a score most."""
+    found = flaws(root)
+    found = found[~found["own"]].head(MOST)
+    if found.empty:
+        return LATER
+    called = names(root)
+    head = ["Flaw", "", "Metric", "As published", "Corrected", "Difference", "n", "Data"]
     lines = [
         [
-            f"`{row.dataset}`"
-            + f", {row.split}" * (row.split not in ("", "pooled"))
-            + f", {row.variant}" * bool(row.variant),
-            f"`{row.representation}`" + f", `{row.head}`" * bool(row.head),
-            row.metric.replace("_", " "),
-            f"{row.as_published:.3f}",
-            f"{row.corrected:.3f}",
-            f"{row.corrected - row.as_published:+.3f}",
+            f"**{row['flaw']}**",
+            called[row["flaw"]],
+            _metric(row),
+            f"{row['as_published']:.3f}",
+            f"{row['corrected']:.3f}",
+            _difference(row),
+            f"{row['n']:.0f} ({row['unit']})",
+            row["data"],
         ]
-        for row in shown.itertuples()
+        for _, row in found.iterrows()
     ]
-    head = ["Dataset", "Representation, head", "Metric", "As published", "Corrected", "Change"]
-    note = f"{len(both)} scores have both protocols; the {len(lines)} that change most:\n\n"
-    return note * (len(both) > len(lines)) + tables.markdown(lines, head)
+    return tables.markdown(lines, head)
+
+
+def all_flaws(root: Path) -> str:
+    """Every flaw that was measured, in a table that one can filter."""
+    found, called = flaws(root), names(root)
+    if found.empty:
+        return ""
+    shown = pd.DataFrame({
+        "flaw": found["flaw"],
+        "name": found["flaw"].map(called),
+        "metric": found.apply(_metric, axis=1),
+        "as published": found["as_published"].map("{:.3f}".format),
+        "corrected": found["corrected"].map("{:.3f}".format),
+        "difference": found.apply(_difference, axis=1),
+        "n": found["n"].map("{:.0f}".format),
+        "unit": found["unit"],
+        "data": found["data"],
+        "cells, representation, head": found.apply(_how, axis=1),
+        "chapter": CHAPTER,
+    })  # fmt: skip
+    page = filterable(
+        shown.to_html(index=False),
+        caption="Every flaw measured, by the size of its difference",
+        choices=["data"],
+        links={CHAPTER: f"chapters/{CHAPTER}.html"},
+    )
+    return f"```{{raw}} html\n{page}\n```"

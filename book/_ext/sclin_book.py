@@ -1,7 +1,8 @@
 """What this book needs beyond Jupyter Book: static maths, generated passages, chapter facts.
 
 - Maths becomes MathML while building, so a page needs no script and no network for it.
-- Sentences are tested and numbers inserted, as `claims` says.
+- Sentences are tested and numbers inserted, as `claims` says; what a flaw is worth, as
+  `corrections` says.
 - A fenced block ``{generated} name`` is replaced by what the function of that name returns; each of
   `PASSAGES` takes the root of the repository, and what else the block names.
 - Every chapter gets a strip of facts, its downloads and the command that runs it again.
@@ -44,7 +45,8 @@ PASSAGES = {
         chapters.versions,
         catalogue.datasets,
         catalogue.models,
-        corrections.protocols,
+        corrections.worst,
+        corrections.all_flaws,
         explorer.depths,
         papers.claims_summary,
         papers.claims_table,
@@ -107,6 +109,7 @@ def fill(root: Path, text: str) -> str:
     if claims.ROLE.search(text):
         found = tables.results(root)
         text = claims.settle(text, None if found is None else claims.Rows(found))
+    text = corrections.settle(root, text)
     return BLOCK.sub(lambda match: PASSAGES[match[1]](root, *(match[2] or "").split()), text)
 
 

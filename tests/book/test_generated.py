@@ -10,7 +10,6 @@ import api
 import catalogue
 import chapter_page
 import chapters
-import corrections
 import pandas as pd
 import pytest
 import sclin_book
@@ -52,28 +51,6 @@ def test_outcomes_are_the_aims_of_the_chapters(root: Path) -> None:
 def test_marking_guide_holds_questions_and_answers(root: Path) -> None:
     row = "| {ref}`ex-05-a` | Which type? | Gamma, see {doc}`chapters/04_x`. |"
     assert row in chapters.marking(root)
-
-
-def _both(old: float, new: float, **more: object) -> list[dict]:
-    return [
-        row("rank", old, protocol="as_published", **{"split": "folds"} | more),
-        row("rank", new, **more),
-    ]
-
-
-def test_protocols_show_the_measured_change_of_single_rows(root: Path) -> None:
-    assert "no results" in corrections.protocols(root, "cell_types")
-    save(root, [*_both(0.95, 0.93), *_both(0.1, 0.2, variant="shuffled_labels")])
-    text = corrections.protocols(root, "cell_types")
-    assert "| 0.950 | 0.930 | -0.020 |" in text and "0.100" not in text
-    assert "profile offline" in corrections.protocols(root, "trajectory")
-
-
-def test_protocols_pair_splits_and_never_average(root: Path) -> None:
-    there, back = _both(0.5, 0.6, split="a to b"), _both(0.3, 0.1, split="b to a")
-    save(root, [*there, *back, *_both(0.7, 0.8, head="knn"), row("rank", 0.9, head="knn", seed=1)])
-    rows = corrections.pairs(tables.results(root))
-    assert sorted(rows["corrected"] - rows["as_published"]) == pytest.approx([-0.2, 0.1])
 
 
 def test_pages_read_the_build_at_hand_before_the_frozen_tables(root: Path) -> None:
