@@ -33,7 +33,7 @@ def claims_summary(root: Path, link: str = "") -> str:
     root
         The repository.
     link
-        Any word makes the count a link to the chapter.
+        Any word makes it an item of a list, and its count a link to the chapter.
     """
     if (rows := _rows(root)) is None:
         return ""
@@ -48,19 +48,17 @@ def claims_summary(root: Path, link: str = "") -> str:
     ]
     curves = tables.where(rows, task="claims", metric="curves").set_index("variant")
     jitter, walk = curves.loc["beyond jitter"], curves.loc["beyond walk"]
-    return "\n".join(
-        [
-            f"**The papers' own numbers.** Of {what}, tested on the numbers they published, "
-            f"{number['stands']} stand, {number['falls']} fall and {number['cannot be told']} "
-            "cannot be told.",
-            "By the second paper's numbers, a layer chosen on the other data sets scores above the "
-            "last one on "
-            f"{', '.join(wins[:-1])} and {wins[-1]}.",
-            f"The gain of the best layer exceeds independent noise on {jitter['value']:.0f} of "
-            f"{jitter['n']:.0f} curves, and a random walk through the layers on "
-            f"{walk['value']:.0f}.",
-        ]
+    sentences = (
+        f"**The papers' own numbers.** Of {what}, tested on the numbers they published, "
+        f"{number['stands']} stand, {number['falls']} fall and {number['cannot be told']} "
+        "cannot be told.",
+        "By the second paper's numbers, a layer chosen on the other data sets scores above the "
+        f"last one on {', '.join(wins[:-1])} and {wins[-1]}.",
+        f"The gain of the best layer exceeds independent noise on {jitter['value']:.0f} of "
+        f"{jitter['n']:.0f} curves, and a random walk through the layers on "
+        f"{walk['value']:.0f}.",
     )
+    return f"- {' '.join(sentences)}" if link else "\n".join(sentences)
 
 
 def _outcomes(rows: pd.DataFrame, task: str, metric: str) -> pd.DataFrame:
