@@ -66,7 +66,8 @@ class Geneformer(Model):
     config
         A transformers ``BertConfig``.
     weights
-        State of a ``BertModel`` or ``BertForMaskedLM``, as tensors by name.
+        State of a ``BertModel`` or ``BertForMaskedLM``, as tensors by name; when ``None`` the
+        weights are random.
     token_dictionary
         Index of each gene id and special token.
     gene_medians
@@ -82,7 +83,7 @@ class Geneformer(Model):
     def __init__(
         self,
         config: Any,
-        weights: Mapping[str, Tensor],
+        weights: Mapping[str, Tensor] | None,
         token_dictionary: Mapping[str, int],
         gene_medians: Mapping[str, float],
         *,
@@ -119,13 +120,9 @@ class Geneformer(Model):
         )
         # The published embedding is the second to last entry of the hidden states.
         self.final_is = str(max(self.depth - 1, 0))
-        load_weights(
-            self,
-            _joined(weights, self.depth),
-            _RENAMES,
-            where=name,
-            unused=("cls.", "pooler.", "embeddings.position_ids"),
-        )
+        if weights is not None:
+            unused = "cls.", "pooler.", "embeddings.position_ids"
+            load_weights(self, _joined(weights, self.depth), _RENAMES, where=name, unused=unused)
 
     @classmethod
     def load(
