@@ -37,7 +37,7 @@ SCORES    := $(EXECUTED)/16_scoreboard.ipynb
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book chapters html run params env serve freeze exercises slides bundle
+.PHONY: help setup book chapters html run params env serve freeze compare exercises slides bundle
 .PHONY: lint unit check small browser test lock clean distclean
 
 help:  ## list the tasks
@@ -94,6 +94,10 @@ $(BUILT): $(CHAPTERS) $(PAGES)
 
 freeze: chapters  ## keep the results of PROFILE in results/, the only task that writes there
 	@$(BIN)/python -c 'from sclin import results; print(results.freeze("$(RESULTS)", "results/$(PROFILE)").to_string())'
+
+# Tolerances are those of sclin.results.compare.
+compare: chapters  ## hold the results of PROFILE against the frozen ones
+	@$(BIN)/python -c 'from sclin import results as r; d = r.compare(r.load("results/$(PROFILE)"), r.load("$(RESULTS)")); print(d.to_string() if len(d) else "The numbers are those of results/$(PROFILE)."); raise SystemExit(len(d) > 0)'
 
 run: $(STAMP)  ## run one notebook: make run NB=05_cell_types P="-p n_components 50"
 	@$(SCLIN) run $(NB) --profile $(PROFILE) $(P)

@@ -13,7 +13,7 @@ import pandas as pd
 from sclin.errors import InputError, nearest
 from sclin.statistics import Interval
 
-__all__ = ["COLUMNS", "KEY", "compare", "freeze", "load", "row", "save", "table"]
+__all__ = ["COLUMNS", "KEY", "compare", "freeze", "load", "over_seeds", "row", "save", "table"]
 
 #: What tells two rows apart.
 KEY = (
@@ -214,7 +214,46 @@ def freeze(source: str | Path, target: str | Path) -> pd.DataFrame:
     return changed
 
 
-def compare(old: pd.DataFrame, new: pd.DataFrame, *, rtol: float = 1e-5) -> pd.DataFrame:
+def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """Join what several trainings of a model gave: a row for each seed, and a plain one for all.
+
+    Parameters
+    ----------
+    rows
+        Rows of which some have a ``model`` named ``NAME-seedN``, as `sclin.layers.tiny.train`
+        names what it trains.
+
+    Returns
+    -------
+    DataFrame
+        Those become rows of ``NAME`` with ``variant`` ``training seed N``. The plain row of a
+        score is their mean, with the lowest and the highest seed as its ends. That of a
+        difference keeps its units and takes the widest ends, and that of a p value the largest:
+        what it shows, every seed shows.
+    """
+    model = rows["model"].str.extract("^(.+)-seed([0-9]+)$")
+    ours = model[0].notna()
+    named = rows["representation"].str.replace("-seed[0-9]+/", "/", regex=True)
+    plain = rows.assign(model=model[0], representation=named)[ours]
+    words = ("training seed " + model[1])[ours]
+    each = plain.assign(variant=words + ("; " + plain["variant"]).where(plain["variant"] != "", ""))
+    by = plain.groupby(list(KEY), sort=False, dropna=False)
+    p, gap = (plain["metric"].str.endswith(end) for end in ("_p", "_difference"))
+    low, high = ((by["value"].transform(f), by[c].transform(f))
+                 for f, c in (("min", "ci_low"), ("max", "ci_high")))  # fmt: skip
+    whole = plain.assign(
+        value=high[0].where(p, by["value"].transform("mean")),
+        ci_low=low[1].where(gap, low[0]),
+        ci_high=high[1].where(gap, high[0]),
+        n=plain["n"].where(p | gap, by["value"].transform("size")),
+        unit=plain["unit"].where(p | gap, "seed"),
+    )
+    return table(rows[~ours], whole.drop_duplicates(list(KEY)), each)
+
+
+def compare(
+    old: pd.DataFrame, new: pd.DataFrame, *, rtol: float = 1e-5, spread: float = 0.5
+) -> pd.DataFrame:
     """List the rows that came, went, or hold another number.
 
     Parameters
@@ -223,19 +262,28 @@ def compare(old: pd.DataFrame, new: pd.DataFrame, *, rtol: float = 1e-5) -> pd.D
         Tables.
     rtol
         Relative difference of values that counts as the same.
+    spread
+        What was trained is never the same twice on two machines: the new mean over seeds may lie
+        outside the old lowest and highest seed by this part of their distance. Rows of one seed,
+        and p values and differences of trained models, need only be there.
 
     Returns
     -------
     DataFrame
         Columns `KEY`, ``old``, ``new`` and ``change`` (``came``, ``went``, ``differs``).
     """
-    columns = [*KEY, "value"]
+    trained = set(old.loc[old["variant"].str.startswith("training seed"), "model"])
+    columns = [*KEY, "value", "ci_low", "ci_high", "unit", "model"]
     both = old[columns].merge(
-        new[columns], on=list(KEY), how="outer", suffixes=("_old", "_new"), indicator=True
+        new[[*KEY, "value"]], on=list(KEY), how="outer", suffixes=("_old", "_new"), indicator=True
     )
     both = both.rename(columns={"value_old": "old", "value_new": "new"})
+    room = spread * (both["ci_high"] - both["ci_low"])
+    near = both["new"].between(both["ci_low"] - room, both["ci_high"] + room)
     same = np.isclose(both["old"], both["new"], rtol=rtol, equal_nan=True)
-    both["change"] = both.pop("_merge").map(
+    same |= both["model"].isin(trained) & (near | both["unit"].ne("seed"))
+    both["change"] = both["_merge"].map(
         {"left_only": "went", "right_only": "came", "both": "differs"}
     )
-    return both[both["change"].ne("differs") | ~same].reset_index(drop=True)
+    found = both.loc[both["change"].ne("differs") | ~same, [*KEY, "old", "new", "change"]]
+    return found.reset_index(drop=True)

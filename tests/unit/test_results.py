@@ -47,6 +47,41 @@ def test_freezing_copies_the_tables_and_says_what_changed(tmp_path, monkeypatch)
     assert results.compare(results.load(run), results.load(kept)).empty
 
 
+def trained(*values, **fields):
+    """What a model trained with several seeds gave, as one table."""
+    name = "layer:m-seed{}/final"
+    rows = [row(representation=name.format(i + 1), value=v, **fields) for i, v in enumerate(values)]
+    return results.over_seeds(results.table(rows, [row(representation="rank", value=0.5)]))
+
+
+def test_seeds_of_a_training_stand_beside_one_plain_row():
+    found = trained(0.1, 0.2, 0.6).set_index(["representation", "variant"])
+    assert list(found.index) == [("rank", ""), ("layer:m/final", ""), *(
+        ("layer:m/final", f"training seed {i}") for i in (1, 2, 3))]  # fmt: skip
+    plain = found.loc[("layer:m/final", "")]
+    assert plain[["ci_low", "ci_high", "n", "unit"]].tolist() == [0.1, 0.6, 3, "seed"]
+    assert plain["value"] == pytest.approx(0.3)
+    assert (plain["model"], plain["layer"]) == ("m", "final")
+
+
+def test_what_all_seeds_show_is_what_the_plain_comparison_shows():
+    about = {"variant": "versus:rank", "n": 8, "unit": "donor"}
+    gap = trained(0.1, 0.3, metric="f1_macro_difference", ci_low=0.05, ci_high=0.4, **about)
+    assert gap.loc[1, ["value", "ci_low", "n", "unit"]].tolist() == [0.2, 0.05, 8, "donor"]
+    assert gap.loc[2, "variant"] == "training seed 1; versus:rank"
+    assert trained(0.01, 0.2, metric="f1_macro_p", **about).loc[1, "value"] == 0.2
+
+
+def test_a_training_is_compared_by_the_spread_of_its_seeds():
+    old = trained(0.1, 0.2, 0.3)
+    assert results.compare(old, trained(0.3, 0.35, 0.4)).empty
+    far = results.compare(old, trained(0.4, 0.42, 0.44))
+    assert far[["representation", "variant"]].to_numpy().tolist() == [["layer:m/final", ""]]
+    near, moved = (results.table([row(value=v)]) for v in (0.9 + 1e-7, 0.9001))
+    assert results.compare(results.table([row()]), near).empty
+    assert len(results.compare(results.table([row()]), moved)) == 1
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
