@@ -19,6 +19,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from sclin import results
@@ -252,6 +253,9 @@ def _row_maker(
     return row
 
 
+# More threads add in another order, and where cells tie the last digit decides a neighbour.
+_one_thread = threadpool_limits.wrap(limits=1)
+
 Fold = tuple[str, NDArray[np.intp], NDArray[np.intp]]
 
 
@@ -292,6 +296,7 @@ def _unseen(y: NDArray[Any], folds: Sequence[Fold]) -> Iterator[tuple[Any, ...]]
             yield "", "", fold, int(n), reason
 
 
+@_one_thread
 def _fit_fold(
     name: str, thing: Any, X: Any, pairs: Any, cells: AnnData, y: NDArray[Any],
     targets: Sequence[tuple[str, str, Any]], seed: int, fold: Fold,
@@ -359,6 +364,7 @@ def _joined(
     return frame, proba.reindex(columns=np.unique(y)).fillna(0.0)
 
 
+@_one_thread
 def evaluate(
     cells: AnnData,
     label: str,
@@ -458,6 +464,7 @@ def evaluate(
     )
 
 
+@_one_thread
 def measure(
     cells: AnnData,
     score: Callable[[Any, AnnData], Mapping[str, Any]],

@@ -42,6 +42,7 @@ if not CHAPTERS.exists():
 LIBRARIES = "sclin numpy scipy pandas numba scikit-learn anndata scanpy torch transformers"
 _TYPES = {kind.__name__: kind for kind in (str, int, float, bool, list)}
 _LINE = re.compile(rf"(\w+): ({'|'.join(_TYPES)}) = (.+?)(?:\s+# (.+))?")
+_THREADS = [f"{kind}_NUM_THREADS" for kind in ("OMP", "OPENBLAS", "MKL", "NUMBA")]
 # What a chapter runs last, unseen: which modules of the package its kernel has loaded.
 _LOADED = """\
 import json, sys
@@ -372,6 +373,8 @@ def _execute(
             "PYTHONWARNINGS": "ignore:IProgress not found",
             # Threads that spin while they wait bring a busy machine to a halt.
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
+            # One thread adds in one order, so that tables are the same everywhere.
+            **dict.fromkeys(_THREADS, "1"),
         }
         before = dict(os.environ)
         os.environ.update(settings)

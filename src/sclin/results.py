@@ -239,13 +239,13 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     each = plain.assign(variant=words + ("; " + plain["variant"]).where(plain["variant"] != "", ""))
     by = plain.groupby(list(KEY), sort=False, dropna=False)
     p, gap = (plain["metric"].str.endswith(end) for end in ("_p", "_difference"))
-    low, high = ((by["value"].transform(f), by[c].transform(f))
-                 for f, c in (("min", "ci_low"), ("max", "ci_high")))  # fmt: skip
+    ends, spread = by[["ci_low", "ci_high"]], by["value"]
+    lowest, highest = spread.transform("min"), spread.transform("max")
     whole = plain.assign(
-        value=high[0].where(p, by["value"].transform("mean")),
-        ci_low=low[1].where(gap, low[0]),
-        ci_high=high[1].where(gap, high[0]),
-        n=plain["n"].where(p | gap, by["value"].transform("size")),
+        value=highest.where(p, spread.transform("mean")),
+        ci_low=ends.transform("min")["ci_low"].where(gap, lowest),
+        ci_high=ends.transform("max")["ci_high"].where(gap, highest),
+        n=plain["n"].where(p | gap, spread.transform("size")),
         unit=plain["unit"].where(p | gap, "seed"),
     )
     return table(rows[~ours], whole.drop_duplicates(list(KEY)), each)
