@@ -3,7 +3,7 @@
 from functools import partial
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import sclin
 from sclin import results
@@ -33,3 +33,15 @@ def test_one_thread_and_two_write_the_same_bytes(tmp_path, monkeypatch):
     (one, axes), (two, others) = (written(n, tmp_path, monkeypatch) for n in (1, 2))
     assert one == two
     np.testing.assert_allclose(axes, others, atol=1e-9)
+
+
+def test_the_engine_counts_on_one_thread():
+    cells = simulate.atlas(n_cells=40, n_genes=30, n_types=2, n_donors=2, seed=0)
+
+    def threads(embedding, cells):
+        return {"threads": max(pool["num_threads"] for pool in threadpool_info())}
+
+    with threadpool_limits(2):
+        assert threads(None, None)["threads"] == 2
+        found = sclin.measure(cells, threads, representations=["counts"])
+    assert found.table["value"].tolist() == [1]

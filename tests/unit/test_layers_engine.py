@@ -231,7 +231,8 @@ def test_tiny_learns_and_is_found_again(tmp_path, monkeypatch):
     # Two kinds of cells that share no gene, so that the other genes tell which were hidden.
     kind = np.arange(80) % 2
     adata.X = sp.csr_matrix(adata.X.multiply(kind[:, None] == np.arange(120) % 2))
-    options = {"steps": 150, "depth": 2, "width": 32, "n_genes": 60, "seed": 1, "progress": False}
+    options = {"steps": 60, "depth": 2, "width": 32, "n_genes": 60, "progress": False}
+    options |= {"context": 64, "batch_cells": 64}
     model = layers.tiny.cached(adata, **options)
     curve = model.loss_curve
     assert curve["held_out"].iloc[-1] < curve["held_out"].iloc[0] - 0.2
@@ -241,6 +242,7 @@ def test_tiny_learns_and_is_found_again(tmp_path, monkeypatch):
     assert same.checkpoint_sha256 == model.checkpoint_sha256
     control = layers.tiny.cached(adata, random_weights=True, **options)
     assert control.name == "tiny-random"
+    assert layers.tiny.train(adata, seed=3, **options | {"steps": 1}).name == "tiny-seed3"
     for net in (same, control):
         layers.extract(net, adata, progress=False)
     store = layers.find_store("tiny", adata[5:9])
