@@ -185,7 +185,8 @@ def differences(
     mean = (average @ values).toarray()
     spread = np.maximum((average @ values.multiply(values)).toarray() - mean**2, 0)
     squared = spread / np.maximum(size - 1, 1)  # variance (n - 1) over n
-    return mean[:-1] - mean[-1], np.sqrt(squared[:-1] + squared[-1])
+    # Equal sums of counts tie, and ranks of differences must not hang on how they were rounded.
+    return np.round(mean[:-1] - mean[-1], 9), np.sqrt(squared[:-1] + squared[-1])
 
 
 def effects(
