@@ -107,7 +107,10 @@ def plan(adata: AnnData, *, min_cells: int = 20, control: str = "control") -> pd
     def perturbed(values: pd.Series) -> tuple[bool, str]:
         if control not in set(values):
             return False, f"perturbation has no {control!r} cells"
-        return enough(values[values != control].astype(str), 4, "perturbations")
+        if values.isna().any():
+            return False, f"{values.isna().sum()} cells have no perturbation; drop them first"
+        names = pd.Series(perturbation.read_names(adata, control=control))
+        return enough(names[names != control], 4, "perturbations")
 
     classes = partial(enough, least=2, what="classes", more=f"; {held}")
     checks: dict[str, tuple[str, Callable[..., tuple[bool, str]]]] = {

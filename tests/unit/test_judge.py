@@ -76,6 +76,16 @@ def test_donors_are_held_out_and_rare_classes_left_out():
     assert "the task says little" in found.verdict.loc["disease_state", "verdict"]
 
 
+def test_perturbations_need_no_condition_and_no_order_of_their_parts():
+    cells = simulate.perturbation(n_cells_per=24, n_genes=60, n_perturbations=5, states=("one",))
+    names = cells.obs["perturbation"].astype(str).to_numpy()
+    names[names == "GENE00004"] = np.resize(["A+B", "B+A"], 24)
+    cells.obs["perturbation"] = names
+    del cells.obs["condition"]
+    planned = judge.plan(cells).loc["perturbation"]
+    assert planned["runs"] and planned["why"].startswith("5 perturbations")
+
+
 def test_no_label_at_all_is_refused_with_all_reasons(course):
     cells = course.copy()
     cells.obs = cells.obs[["branch"]]

@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 from scipy.stats import spearmanr
 
+from sclin.errors import InputError
 from sclin.tasks import perturbation
 
 
@@ -60,17 +61,25 @@ def test_similarity_of_effects_is_spearman_and_knows_no_effect():
     assert found[0, 2] == 0
 
 
-def test_effect_test_finds_effects_and_keeps_its_level():
+def test_small_p_values_survive_a_correction_for_many_and_large_ones_are_exact_shares():
     adata, _ = screen()
     labels = adata.obs["perturbation"].to_numpy()
     X = np.log1p(adata.X.toarray())
-    p = perturbation.effect_p_values(X, labels, ["a", "b", "c", "d"], n_permutations=199)
-    np.testing.assert_allclose(p, 1 / 200)
+    p = perturbation.effect_p_values(X, labels, list("abcde"), n_permutations=199)
+    assert ((0 < p[:4]) & (p[:4] < 0.05 / 480)).all()
+    assert p[4] * 200 == pytest.approx(round(p[4] * 200)) and p[4] > 0.05
+
+
+def test_the_tail_is_that_of_many_exchanges():
     rng = np.random.default_rng(0)
-    null = rng.permutation(np.repeat(["control", *"abcdefgh"], [140, *[20] * 8]))
-    values = rng.poisson(0.1, (300, 50)).astype(float)
-    p = perturbation.effect_p_values(values, null, list("abcdefgh"), n_permutations=199)
-    assert 0.2 < p.mean() < 0.8
+    X = rng.poisson(1.0, (120, 40)).astype(float)
+    X[:20, :4] += rng.poisson(0.75, (20, 4))
+    labels = np.repeat(["a", "control"], [20, 100])
+    few, many = (
+        perturbation.effect_p_values(X, labels, ["a"], n_permutations=n)[0] for n in (999, 19_999)
+    )
+    assert 10 / 20_000 < many < 10 / 1000  # a share of many exchanges, and a tail of few
+    assert 1 / 3 < few / many < 3
 
 
 def test_the_knocked_out_gene_itself_proves_nothing():
@@ -79,7 +88,31 @@ def test_the_knocked_out_gene_itself_proves_nothing():
     labels = np.repeat(["control", "a"], [60, 20])
     X[60:, 7] = 0
     assert perturbation.effect_p_values(X, labels, ["a"])[0] < 0.01
-    assert perturbation.effect_p_values(X, labels, ["a"], own_gene={"a": 7})[0] > 0.02
+    assert perturbation.effect_p_values(X, labels, ["a"], own_gene={"a": [7]})[0] > 0.02
+
+
+def test_a_perturbation_finds_its_genes_by_symbol_or_id_alone_or_combined():
+    adata = ad.AnnData(np.zeros((2, 3), np.float32))
+    adata.var_names = ["TP53", "MYC", "IRF1"]
+    adata.var["gene_ids"] = ["ENSG00000141510.18", "ENSG00000136997.2", "ENSG00000125347.4"]
+    names = ["TP53", "ENSG00000136997", "ENSG00000136997.7", "IRF1+TP53", "stranger"]
+    found = perturbation.own_genes(adata, names)
+    assert [genes.tolist() for genes in found.values()] == [[0], [1], [1], [0, 2], []]
+
+
+def test_combinations_have_one_name():
+    names = ["A+B", "B+A", "B + A", "A+control", "control+A", "control", "A+A", "IFN+"]
+    obs = pd.DataFrame({"perturbation": names}, index=[f"c{i}" for i in range(8)])
+    adata = ad.AnnData(np.zeros((8, 1), np.float32), obs=obs)
+    found = perturbation.read_names(adata)
+    assert found.tolist() == ["A+B", "A+B", "A+B", "A", "A", "control", "A", "IFN+"]
+
+
+def test_cells_of_another_order_are_refused():
+    adata, rate = screen()
+    halved = perturbation.halve(adata, n_halvings=1)["all"]
+    with pytest.raises(InputError, match="not the cells that were divided"):
+        perturbation.score(rate[::-1], adata[::-1], screen=halved)
 
 
 def test_score_separates_signal_from_noise_and_lists_what_it_left_out():
@@ -113,7 +146,7 @@ def test_agreement_counts_repeats_but_no_pair_with_itself():
     reference = np.array([[0, 1, 2, 3], [1, 0, 4, 5], [2, 4, 0, 6], [3, 5, 6, 0.0]])
     average = sparse.csr_matrix((5, 1))
     one = perturbation.Halving(np.array([1, 3, 5, 7]), reference, average)
-    several = perturbation.Screen(pd.Index(list("abcdefgh")), (one,), pd.DataFrame())
+    several = perturbation.Screen(pd.Index(list("abcdefgh")), (one,), pd.DataFrame(), pd.Index([]))
     assert several.used.tolist() == [1, 3, 5, 7]
     assert several.agreement([reference**2], [1, 3, 5]) == 1
     assert several.agreement([-reference], [1, 3, 5, 5]) == -1

@@ -154,6 +154,27 @@ def test_measured_by_donor_and_by_root(line):
     assert found.compare("line", "noise").n == 3
 
 
+def test_cells_without_a_path_never_count_as_agreement(line):
+    adata, place = line
+    torn = place.copy()
+    torn[::2, 1] += 1000  # half of the cells, of the two even times
+    score = partial(trajectory.score, cells=adata, n_roots=5, n_pairs=600)
+    whole, half = score(place), score(torn)
+    assert half["unreachable"] == 0.5
+    metric = "pseudotime_time_spearman"
+    assert 0.3 < half[metric].mean() <= 0.5 < whole[metric].mean()
+    assert half["pseudotime_by_root"].max() <= 0.5
+
+
+def test_a_graph_of_many_parts_has_pseudotime_in_each():
+    rng = np.random.default_rng(0)
+    along, part = np.tile(np.linspace(0, 1, 40), 12), np.arange(12).repeat(40)
+    place = np.column_stack([along, 100.0 * part + rng.normal(0, 0.01, 480)])
+    order = trajectory.pseudotime(place, [0, 440], n_neighbors=10)
+    assert np.isfinite(order).sum(axis=1).tolist() == [40, 40]
+    assert spearmanr(order[1, 440:], along[440:])[0] > 0.95
+
+
 def test_a_donor_seen_once_cannot_be_told_from_time(line):
     adata, place = line
     adata = adata.copy()

@@ -16,15 +16,16 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
+from scipy import sparse, stats
 from scipy.spatial.distance import squareform
-from scipy.stats import false_discovery_control, permutation_test, rankdata
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.preprocessing import scale
 
+from sclin.datasets.readers import strip_versions
 from sclin.errors import InputError, nearest
 from sclin.representations import dense, labels, log_normalize
 from sclin.statistics import bootstrap, spearman
+from sclin.tasks.draws import queue
 
 __all__ = [
     "Halving",
@@ -35,21 +36,55 @@ __all__ = [
     "effect_similarity",
     "effects",
     "halve",
+    "own_genes",
+    "read_names",
     "score",
     "thin",
 ]
 
+_FEW = 10  # exchanges that a share can rest on
 _MIN_PERTURBATIONS = 4  # fewer give no more than three pairs to rank
+_GENE_NAMES = ("symbol", "gene_ids", "gene_id", "ensembl_id", "feature_name", "gene_symbols")
 _CONTROLS = ("non-targeting", "NT", "NTC", "control", "ctrl", "unperturbed")
 
 
 # Cells -------------------------------------------------------------------------------------------
 
 
-def _names(cells: AnnData, column: str, control: str) -> NDArray[np.str_]:
-    """Perturbation of each cell, checked for the control."""
-    names = labels(cells, column)
-    present = sorted(set(names))
+def _one_name(name: str, control: str) -> str:
+    """Name that B+A shares with A+B, and A+control with A."""
+    parts = [part.strip() for part in name.split("+")]
+    if name == control or not all(parts):
+        return name
+    return "+".join(sorted(set(parts) - {control})) or control
+
+
+def read_names(
+    cells: AnnData, column: str = "perturbation", *, control: str = "control"
+) -> NDArray[np.str_]:
+    """Read the perturbation of each cell, checked for the control.
+
+    Parameters
+    ----------
+    cells
+        Annotated cells.
+    column, control
+        Column of ``obs``, and the label of control cells in it.
+
+    Returns
+    -------
+    ndarray
+        Parts of a combination in one order, so that ``B+A`` is ``A+B``; ``A+control`` is ``A``.
+
+    Raises
+    ------
+    InputError
+        The column is missing or lacks values, or no cell is a control.
+    """
+    found = labels(cells, column)
+    one = {name: _one_name(name, control) for name in np.unique(found)}
+    names = np.array([one[name] for name in found], dtype=str)
+    present = sorted(set(one.values()))
     if control not in present:
         usual = [name for name in present if name in _CONTROLS]
         hint = nearest(control, present) or (f" Did you mean {usual[0]!r}?" if usual else "")
@@ -58,6 +93,30 @@ def _names(cells: AnnData, column: str, control: str) -> NDArray[np.str_]:
             f"{', '.join(map(repr, present[:5]))}.\nGive the label of unperturbed cells.{hint}"
         )
     return names
+
+
+def own_genes(cells: AnnData, perturbations: Iterable[str]) -> dict[str, NDArray[np.intp]]:
+    """Columns of the genes that perturbations name, by id or symbol, alone or joined by ``+``.
+
+    Parameters
+    ----------
+    cells
+        Cells with gene names, ids or symbols in ``var``.
+    perturbations
+        Names.
+
+    Returns
+    -------
+    dict
+        Column numbers by perturbation; none where it names no gene.
+    """
+    stored = [cells.var[column] for column in _GENE_NAMES if column in cells.var]
+    known = [strip_versions(pd.Index(genes)) for genes in (cells.var_names, *stored)]
+    parts = {name: strip_versions(pd.Index(name.split("+"))) for name in perturbations}
+    return {
+        name: np.flatnonzero(np.any([genes.isin(own) for genes in known], axis=0))
+        for name, own in parts.items()
+    }
 
 
 def thin(
@@ -70,6 +129,8 @@ def thin(
     seed: int = 0,
 ) -> AnnData:
     """Keep at most so many random cells of each perturbation, and five times as many controls.
+
+    Inside each perturbation, donors give cells in turns, so that small ones stay.
 
     Parameters
     ----------
@@ -89,10 +150,12 @@ def thin(
     AnnData
         In memory, cells in their old order.
     """
-    names = _names(cells, perturbation, control)
-    wanted = {*only, control} if only else set(names)
-    order = np.flatnonzero(np.isin(names, list(wanted)))
-    order = np.random.default_rng(seed).permutation(order)
+    names = read_names(cells, perturbation, control=control)
+    wanted = {_one_name(name, control) for name in only} or set(names)
+    donor = labels(cells, "donor") if "donor" in cells.obs else names
+    both = pd.Series(names) + "/" + donor
+    order = queue(both.to_frame(), seed=seed)
+    order = order[np.isin(names[order], [*wanted, control])]
     place = pd.Series(names[order]).groupby(names[order]).cumcount().to_numpy()
     limit = np.where(names[order] == control, 5 * n_cells, n_cells)
     part = cells[np.sort(order[place < limit])]
@@ -240,7 +303,7 @@ def effect_similarity(shifts: ArrayLike) -> NDArray[np.float64]:
     ndarray
         Shape ``(n_perturbations, n_perturbations)``.
     """
-    ranks = rankdata(np.asarray(shifts), axis=1)
+    ranks = stats.rankdata(np.asarray(shifts), axis=1)
     return cosine_similarity(ranks - ranks.mean(axis=1, keepdims=True))
 
 
@@ -250,15 +313,21 @@ def effect_p_values(
     perturbations: Iterable[str],
     *,
     control: str = "control",
-    own_gene: Mapping[str, int] | None = None,
+    own_gene: Mapping[str, Any] | None = None,
     n_permutations: int = 999,
     seed: int = 0,
 ) -> NDArray[np.float64]:
     """Evidence that a perturbation changes the cells at all, by exchanging its cells with controls.
 
-    The statistic is the mean over genes of the squared difference to control in units of the
-    gene's sd; with few cells and sparse counts, tests gene by gene are not to be trusted.
-    The perturbed gene itself is left out: that it falls proves the knock-out, not an effect.
+    The statistic is the sum over genes of the fourth power of the difference to control, a sum of
+    powered scores: the fourth power finds the few genes that change among thousands that do not,
+    and genes that few cells express, which differ little on a log scale, weigh little.
+    The perturbed genes themselves are left out: that they fall proves the knock-out, no effect.
+
+    The p value is the exact share of exchanges with as much change. Where these are ten or fewer,
+    it is read from an exponential tail through the highest tenth of the exchanges, so that it can
+    survive a correction for many perturbations: the root of the sum is a squared norm, whose tail
+    is exponential. Against 50,000 exchanges, p values of 0.001 were right within a factor of 2.
 
     Parameters
     ----------
@@ -269,9 +338,9 @@ def effect_p_values(
     perturbations, control
         Groups to test, and the label they are tested against.
     own_gene
-        Column of each perturbation's own gene, where it is among the genes.
+        Column or columns of each perturbation's own genes, as `own_genes` finds them.
     n_permutations
-        Number of exchanges; the smallest p value is ``1 / (n_permutations + 1)``.
+        Number of exchanges.
     seed
         Seed of the exchanges.
 
@@ -279,6 +348,10 @@ def effect_p_values(
     -------
     ndarray
         One p value per perturbation.
+
+    References
+    ----------
+    Pan et al., Genetics 197, 1081 (2014); Knijnenburg et al., Bioinformatics 25, i161 (2009).
     """
     values, rng = np.asarray(names), np.random.default_rng(seed)
     base = dense(X[np.flatnonzero(values == control)]).astype(np.float32)
@@ -286,18 +359,27 @@ def effect_p_values(
     for name in perturbations:
         treated = dense(X[np.flatnonzero(values == name)]).astype(np.float32)
         pool = np.concatenate([treated, base])
-        tested = pool.std(axis=0) > 0
-        tested[[own_gene[name]] if own_gene and name in own_gene else []] = False
-        pool = pool[:, tested]
-        pool = (pool - pool.mean(axis=0)) / pool.std(axis=0)
+        pool -= pool.mean(axis=0)
+        if own_gene and name in own_gene:
+            pool[:, own_gene[name]] = 0
         groups = np.zeros((n_permutations + 1, len(pool)), dtype=np.float32)
         groups[0, : len(treated)] = 1
-        for b in range(n_permutations):
-            groups[b + 1, rng.choice(len(pool), len(treated), replace=False)] = 1
+        drawn = rng.random((n_permutations, len(pool))).argpartition(len(treated), axis=1)
+        np.put_along_axis(groups[1:], drawn[:, : len(treated)], 1, axis=1)
         # The pool is centred, so the difference to the rest is proportional to the group's sum.
-        strength = ((groups @ pool) ** 2).sum(axis=1)
-        p_values.append((strength >= strength[0] * (1 - 1e-6)).mean())
+        p_values.append(_p_value(np.sqrt(((groups @ pool) ** 4).sum(axis=1, dtype=float))))
     return np.array(p_values)
+
+
+def _p_value(strength: NDArray[np.float64]) -> float:
+    """P value of the first value among exchanges: their share, or their tail where that is rare."""
+    reached = strength >= strength[0] * (1 - 1e-6)  # itself included
+    tenth = len(strength) // 10
+    if reached.sum() > _FEW or tenth < _FEW:
+        return float(reached.mean())
+    top = np.sort(strength[1:])[-tenth - 1 :]
+    excess = max((top - top[0]).sum() / tenth, np.finfo(float).tiny)
+    return float(tenth / len(strength) * np.exp(-(strength[0] - top[0]) / excess))
 
 
 # What all representations share ------------------------------------------------------------------
@@ -335,11 +417,14 @@ class Screen:
     table
         What became of each perturbation: cell numbers, ``status``, and in which share of the
         halvings its effect was ``proven`` in at least one state.
+    cells
+        Names of the cells that were divided, in their order.
     """
 
     names: pd.Index
     halvings: tuple[Halving, ...]
     table: pd.DataFrame
+    cells: pd.Index
 
     @property
     def used(self) -> NDArray[np.intp]:
@@ -446,14 +531,13 @@ def halve(
     InputError
         Labels cannot be used, or fewer than four perturbations remain.
     """
-    names = _names(cells, perturbation, control)
+    names = read_names(cells, perturbation, control=control)
     states = labels(cells, state) if state else np.full(cells.n_obs, "all")
     table = _cell_numbers(names, states, control, min_cells)
     kept = table.index[table["status"] == "kept"]
     by_state = {str(s): np.flatnonzero(states == s) for s in pd.unique(states)}
-    X, own = log_normalize(cells), {str(gene): i for i, gene in enumerate(cells.var_names)}
-    if "symbol" in cells.var:
-        own = {str(symbol): i for i, symbol in enumerate(cells.var["symbol"])} | own
+    depth = float(np.median(np.asarray(cells.X.sum(axis=1))))  # noise of a count stays that of one
+    X, own = log_normalize(cells, target=depth), own_genes(cells, kept)
     size = int(table.loc[kept, list(by_state)].to_numpy().min())
     found: dict[str, list[Halving]] = {s: [] for s in by_state}
     for h in range(n_halvings):
@@ -464,9 +548,9 @@ def halve(
             )
             halves[s] = first, _ = rows[drawn[0]], rows[drawn[1]]
             p_values.append(effect_p_values(
-                X[first], names[first], kept, control=control, own_gene=own, n_permutations=399
+                X[first], names[first], kept, control=control, own_gene=own
             ))  # fmt: skip
-        adjusted = false_discovery_control(np.concatenate(p_values)).reshape(len(halves), -1)
+        adjusted = stats.false_discovery_control(np.concatenate(p_values)).reshape(len(halves), -1)
         members = np.flatnonzero((adjusted <= alpha).any(axis=0))
         if members.size < _MIN_PERTURBATIONS:
             raise InputError(
@@ -480,7 +564,7 @@ def halve(
             found[s].append(Halving(members, effect_similarity(change), average))
     times = np.bincount(np.concatenate([h.members for h in found[s]]), minlength=len(kept))
     table["proven"] = pd.Series(times / n_halvings, index=kept)
-    return {s: Screen(kept, tuple(halvings), table) for s, halvings in found.items()}
+    return {s: Screen(kept, tuple(h), table, cells.obs_names) for s, h in found.items()}
 
 
 def score(
@@ -518,6 +602,11 @@ def score(
     ----------
     Mantel, Cancer Research 27, 209 (1967).
     """
+    if not cells.obs_names.equals(screen.cells):
+        raise InputError(
+            "These are not the cells that were divided, or not in their order; "
+            "halve and score the same AnnData."
+        )
     found = screen.similarities(embedding)
     single = []
     for halving, matrix in zip(screen.halvings, found, strict=True):
@@ -541,7 +630,7 @@ def _mantel_p(
     """P value of the mean over halvings; one permutation of the names serves all halvings."""
 
     def unit_ranks(matrix: NDArray[Any]) -> NDArray[np.float64]:
-        ranks = rankdata(squareform(matrix, checks=False))
+        ranks = stats.rankdata(squareform(matrix, checks=False))
         return scale(ranks) / np.sqrt(ranks.size)
 
     goals = [squareform(unit_ranks(halving.reference)) for halving in screen.halvings]
@@ -556,7 +645,7 @@ def _mantel_p(
         return total
 
     names = (np.arange(len(screen.names)),)
-    test = permutation_test(
+    test = stats.permutation_test(
         names, mean_agreement, permutation_type="pairings", alternative="greater",
         n_resamples=n_permutations, vectorized=True, batch=100, rng=seed,
     )  # fmt: skip

@@ -118,15 +118,22 @@ def early_roots(time: ArrayLike, n_roots: int = 20, *, seed: int = 0) -> NDArray
 
 
 def _neighbor_graph(embedding: Any, n_neighbors: int, seed: int) -> AnnData:
-    """Scanpy's graph, which counts a cell as its own neighbour, with 15 diffusion components."""
+    """Scanpy's graph, which counts a cell as its own neighbour."""
     cells = AnnData(np.asarray(dense(embedding), dtype=np.float32))
     if cells.n_obs <= n_neighbors:
         raise InputError(
             f"{cells.n_obs} cells cannot have {n_neighbors} neighbours; lower n_neighbors."
         )
     sc.pp.neighbors(cells, n_neighbors=n_neighbors, use_rep="X", random_state=seed)
-    sc.tl.diffmap(cells, n_comps=min(15, cells.n_obs - 2), random_state=seed)
     return cells
+
+
+def _places(cells: AnnData, seed: int) -> NDArray[np.float64]:
+    """Coordinates, in one connected part of a graph, whose distances are pseudotime."""
+    sc.tl.diffmap(cells, n_comps=min(15, cells.n_obs - 2), random_state=seed)
+    # Values are float32, so one just below 1 may be rounded up to it.
+    values = np.minimum(cells.uns["diffmap_evals"][1:10].astype(float), 1 - 1e-6)
+    return cells.obsm["X_diffmap"][:, 1:10] * (values / (1 - values))
 
 
 def pseudotime(
@@ -136,7 +143,7 @@ def pseudotime(
 
     Scanpy takes any component with an eigenvalue of 0.9994 or more as stationary and gives it
     almost no weight. On cells along a thin line that can be the one component that follows time,
-    so only as many components are dropped here as the graph has connected parts.
+    so only the first is dropped here, and each connected part of the graph is taken by itself.
 
     Parameters
     ----------
@@ -159,20 +166,31 @@ def pseudotime(
     Haghverdi et al., Nature Methods 13, 845 (2016).
     """
     cells = _neighbor_graph(embedding, n_neighbors, seed)
-    n_parts, part = connected_components(cells.obsp["connectivities"], directed=False)
-    # Values are float32, so one just below 1 may be rounded up to it.
-    values = np.minimum(cells.uns["diffmap_evals"][n_parts:10].astype(float), 1 - 1e-6)
-    places = cells.obsm["X_diffmap"][:, n_parts:10] * (values / (1 - values))
-    times = []
-    for root in np.atleast_1d(np.asarray(roots, dtype=int)):
-        away = np.linalg.norm(places - places[root], axis=1)
-        away[part != part[root]] = np.inf
-        times.append(away / max(away[np.isfinite(away)].max(), np.finfo(float).tiny))
-    return np.array(times)
+    _, part = connected_components(cells.obsp["connectivities"], directed=False)
+    starts = np.atleast_1d(np.asarray(roots, dtype=int))
+    times = np.full((starts.size, cells.n_obs), np.inf)
+    for own in np.unique(part[starts]):
+        at = np.flatnonzero(part == own)
+        places = _places(cells[at].copy(), seed)
+        for i in np.flatnonzero(part[starts] == own):
+            away = np.linalg.norm(places - places[at == starts[i]], axis=1)
+            times[i, at] = away / max(away.max(), np.finfo(float).tiny)
+    return times
 
 
-def _mean_spearman(columns: NDArray[Any], target: NDArray[Any]) -> float:
-    return float(np.nanmean(spearman(columns.T, target)))
+def _agreement(rows: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float64]:
+    """Spearman of each row's finite values, times their share: cells without a place add nothing.
+
+    So a representation that orders half of the cells perfectly gets 0.5, and leaving cells out
+    never pays. Restricting all to cells that all reach would let one that falls apart decide on
+    which cells the others are judged.
+    """
+    rows = np.atleast_2d(rows)
+    return np.nan_to_num(spearman(rows, target)) * np.isfinite(rows).mean(axis=1)
+
+
+def _mean_agreement(columns: NDArray[Any], target: NDArray[Any]) -> float:
+    return float(_agreement(columns.T, target).mean())
 
 
 def _nearest(X: NDArray[Any], n_neighbors: int) -> sparse.csr_matrix:
@@ -270,7 +288,8 @@ def score(
         random pairs of a donor); ``global_geometry`` (distance against difference in time);
         ``neighborhood_overlap`` with the reference; all by donor, or with an interval over cells.
         ``pseudotime_by_root``, ``root_sd`` (spread of the first over roots) and ``unreachable``
-        (share of cells that no path leads to; they are left out).
+        (share of cells that no path leads to; they count as not ordered: the correlation of the
+        others is multiplied by the others' share).
     """
     clock, X = measured_time(cells, time, order=order), dense(embedding)
     blocks = _blocks(cells, clock, donor)
@@ -285,9 +304,9 @@ def score(
     local = 1 - age / np.concatenate(list(gap.values())).mean()
     parts: dict[str, tuple[Callable[..., float], dict[str, tuple[Any, ...]]]] = {
         "pseudotime_time_spearman": (
-            _mean_spearman, {d: (places[:, at].T, clock[at]) for d, at in blocks.items()}),
+            _mean_agreement, {d: (places[:, at].T, clock[at]) for d, at in blocks.items()}),
         "neighbor_time": (np.mean, {d: (local[at],) for d, at in blocks.items()}),
-        "global_geometry": (_mean_spearman, {d: (far[d], gap[d]) for d in blocks}),
+        "global_geometry": (_mean_agreement, {d: (far[d], gap[d]) for d in blocks}),
     }  # fmt: skip
     if reference is not None:
         shared = graph.multiply(_nearest(dense(reference), n_neighbors)).getnnz(axis=1)
@@ -300,8 +319,8 @@ def score(
             found[metric] = values.rename_axis(donor)
         else:
             found[metric] = bootstrap(statistic, *arrays["all cells"], n_boot=200, seed=seed)
-    by_donor = [spearman(places[:, at], clock[at]) for at in blocks.values()]
-    by_root = np.nanmean(by_donor, axis=0)
+    by_donor = [_agreement(places[:, at], clock[at]) for at in blocks.values()]
+    by_root = np.mean(by_donor, axis=0)
     return found | {
         "pseudotime_by_root": pd.Series(by_root, index=pd.Index(roots, name="root")),
         "root_sd": float(by_root.std(ddof=1)) if roots.size > 1 else 0.0,
