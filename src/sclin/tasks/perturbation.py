@@ -367,7 +367,8 @@ def effect_p_values(
         drawn = rng.random((n_permutations, len(pool))).argpartition(len(treated), axis=1)
         np.put_along_axis(groups[1:], drawn[:, : len(treated)], 1, axis=1)
         # The pool is centred, so the difference to the rest is proportional to the group's sum.
-        p_values.append(_p_value(np.sqrt(((groups @ pool) ** 4).sum(axis=1, dtype=float))))
+        squares = np.square(groups @ pool)
+        p_values.append(_p_value(np.linalg.norm(squares, axis=1).astype(float)))
     return np.array(p_values)
 
 
