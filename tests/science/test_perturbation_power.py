@@ -21,7 +21,7 @@ def p_values(n_each, effect, *, seed, n_genes=1000, n_permutations=999):
     kinds = pd.Series("true effect", list(truth["pathway"].index))
     kinds[list(truth["null"])] = "null"
     p = response.effect_p_values(
-        log_normalize(late, target=float(np.median(late.X.sum(axis=1)))),
+        log_normalize(late, target=float(np.median(np.asarray(late.X.sum(axis=1))))),
         response.read_names(late), kinds.index, own_gene=response.own_genes(late, kinds.index),
         n_permutations=n_permutations, seed=seed,
     )  # fmt: skip
