@@ -89,7 +89,8 @@ def judge_rows(
     top = (ours[ours["representation"].eq(reference)] if reference else ours).iloc[0]
     best = str(top["representation"])
     others = [str(name) for name in ours["representation"] if name != best]
-    words = [f"{top['metric']} over {top['n']:.0f} {top['unit']}s: {best} has {top['value']:.3f}."]
+    units = str(top["unit"]).removesuffix("s") + "s"  # species is its own plural
+    words = [f"{top['metric']} over {top['n']:.0f} {units}: {best} has {top['value']:.3f}."]
     for control in rows[null].to_dict("records")[:1]:
         name = "shuffled labels" if SHUFFLED in control["variant"] else control["representation"]
         words.append(f"The best control, {name}, has {control['value']:.3f}.")
@@ -111,7 +112,7 @@ def judge_rows(
     if "too few" in outcomes.values():
         n, unit = min((c.n, c.unit) for c in found.values() if c is not None)
         least = f"no p value is below {2.0 ** (1 - n):g}"
-        words.append(f"With {n} {unit}s no test can prove a lead: {least}.")
+        words.append(f"With {n} {unit.removesuffix('s')}s no test can prove a lead: {least}.")
     if "not compared" in outcomes.values():
         lost = ", ".join(name for name, word in outcomes.items() if word == "not compared")
         words.append(f"Scores of {lost} have no units to compare over.")

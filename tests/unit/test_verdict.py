@@ -92,3 +92,8 @@ def test_what_comparisons_write_is_what_they_read(make_cells):
     assert set(found.comparisons(head="knn").query("head == 'knn'")["variant"]) == {
         f"versus:{found.verdict(head='knn').best}"
     }
+
+
+def test_species_is_its_own_plural():
+    rows = [row | {"unit": "species"} for row in scored(TWO)]
+    assert "over 8 species: lognorm" in said(rows).words
