@@ -258,7 +258,7 @@ def unbound(notebook: dict) -> list[str]:
         texts += [s for caption in captions for s in SENTENCE.split(caption)]
         for line in (line.strip() for text in texts for line in text.split("\n")):
             said = re.sub(r"`[^`]*`", "", line)
-            asks = said.endswith("?") or said.startswith(("#", "|", ":", "```", "<", "%"))
+            asks = said.endswith("?") or line.startswith(("#", "|", ":", "```", "<", "%"))
             if not asks and COMPARES.search(said) and not ROLE.search(line):
                 found.append(line)
     return found
