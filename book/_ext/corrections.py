@@ -47,8 +47,14 @@ def flaws(root: Path) -> pd.DataFrame:
     return found.sort_values("value", key=abs, ascending=False, kind="stable")
 
 
+def _three(value: float, sign: str = "") -> str:
+    """Three digits, and no sign before zero."""
+    return f"{0 if abs(value) < 0.0005 else value:{sign}.3f}".replace("+0.000", "0.000")
+
+
 def _difference(row: pd.Series) -> str:
-    return f"{row['value']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
+    gap, low, high = (_three(row[c], "+") for c in ("value", "ci_low", "ci_high"))
+    return f"{gap} [{low}, {high}]"
 
 
 def _metric(row: pd.Series) -> str:
@@ -73,8 +79,8 @@ def _told(row: pd.Series) -> str:
     data = "published numbers" if row["data"] == "published" else f"{row['data']} data"
     metric = _metric(row)
     return (
-        f"{metric[:1].upper()}{metric[1:]} {row['as_published']:.3f} as published, "
-        f"{row['corrected']:.3f} corrected, difference {_difference(row)}; "
+        f"{metric[:1].upper()}{metric[1:]} {_three(row['as_published'])} as published, "
+        f"{_three(row['corrected'])} corrected, difference {_difference(row)}; "
         f"n = {row['n']:.0f} ({row['unit']}); {data} ({_how(row)})."
     )
 
@@ -92,8 +98,8 @@ def worst(root: Path) -> str:
             f"**{row['flaw']}**",
             called[row["flaw"]],
             _metric(row),
-            f"{row['as_published']:.3f}",
-            f"{row['corrected']:.3f}",
+            _three(row["as_published"]),
+            _three(row["corrected"]),
             _difference(row),
             f"{row['n']:.0f} ({row['unit']})",
             row["data"],
@@ -112,8 +118,8 @@ def all_flaws(root: Path) -> str:
         "flaw": found["flaw"],
         "name": found["flaw"].map(called),
         "metric": found.apply(_metric, axis=1),
-        "as published": found["as_published"].map("{:.3f}".format),
-        "corrected": found["corrected"].map("{:.3f}".format),
+        "as published": found["as_published"].map(_three),
+        "corrected": found["corrected"].map(_three),
         "difference": found.apply(_difference, axis=1),
         "n": found["n"].map("{:.0f}".format),
         "unit": found["unit"],
