@@ -48,8 +48,8 @@ def flaws(root: Path) -> pd.DataFrame:
 
 
 def _three(value: float, sign: str = "") -> str:
-    """Three digits, and no sign before zero."""
-    return f"{0 if abs(value) < 0.0005 else value:{sign}.3f}".replace("+0.000", "0.000")
+    """Three digits, and no sign before nothing."""
+    return f"{0 if abs(value) < 1e-9 else value:{sign}.3f}".replace("+0.000", "0.000")
 
 
 def _difference(row: pd.Series) -> str:
