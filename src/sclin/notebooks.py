@@ -331,7 +331,8 @@ def run(
     if output.exists() and not force:
         old = nbformat.read(output, as_version=4)
         record = old.metadata.get("sclin_run", {})
-        if "modules" in record and record["fingerprint"] == fingerprint(record):
+        known = "modules" in record and all("paths" in entry for entry in record["data"])
+        if known and record["fingerprint"] == fingerprint(record):
             nbformat.write(_renew_prose(source, old), output)
             return Run(output, False, time.perf_counter() - start)
     working = output.with_suffix(".failed.ipynb")
