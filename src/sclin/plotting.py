@@ -43,6 +43,7 @@ REPRESENTATION_COLORS = {
     "rank": PALETTE["blue"],
     "rank_pca": PALETTE["sky"],
     "lognorm": PALETTE["vermilion"],
+    "hellinger": PALETTE["ink"],
     "hvg_pca": PALETTE["orange"],
     "counts": PALETTE["purple"],
     "library_size": PALETTE["grey"],
