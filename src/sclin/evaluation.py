@@ -297,6 +297,12 @@ def _unseen(y: NDArray[Any], folds: Sequence[Fold]) -> Iterator[tuple[Any, ...]]
 
 
 @_one_thread
+def _pairs(X: Any, rows: NDArray[np.intp], targets: Sequence[Any]) -> pd.DataFrame | None:
+    """Products of all pairs of training cells, which folds and wide logistic heads share."""
+    most = max([j.max_cells for *_, j in targets if isinstance(j, LogisticHead)], default=0)
+    return pd.DataFrame(products(X), rows, rows) if len(rows) < min(X.shape[1], most) else None
+
+
 def _fit_fold(
     name: str, thing: Any, X: Any, pairs: Any, cells: AnnData, y: NDArray[Any],
     targets: Sequence[tuple[str, str, Any]], seed: int, fold: Fold,
@@ -305,6 +311,7 @@ def _fit_fold(
     _, train, test = fold
     if X is None:
         X_train, X_test = embed(thing, cells[train], cells[train], cells[test], name=name)
+        pairs = _pairs(X_train, train, targets)
     else:
         X_train, X_test = X[train], X[test]
     found: list[Any] = []
@@ -325,21 +332,14 @@ def _fit_fold(
     return found
 
 
-def _pairs(X: Any, judges: Sequence[Any], parts: Sequence[Any]) -> pd.DataFrame | None:
-    """Products of all pairs of training cells, which folds and wide logistic heads share."""
-    rows = np.unique(np.concatenate(parts))
-    most = max([j.max_cells for j in judges if isinstance(j, LogisticHead)], default=0)
-    wide = X is not None and len(rows) < min(X.shape[1], most)
-    return pd.DataFrame(products(X[rows]), rows, rows) if wide else None
-
-
 def _fit_folds(
     name: str, thing: Any, cells: AnnData, y: NDArray[Any], targets: Sequence[tuple[str, str, Any]],
     folds: Sequence[Fold], seed: int, n_jobs: int, bar: Any,
 ) -> list[tuple[Any, ...]]:  # fmt: skip
     """What each target says of each fold; a representation of single cells is computed once."""
     X = embed(thing, cells, cells, name=name)[0] if getattr(thing, "per_cell", False) else None
-    pairs = _pairs(X, [judge for *_, judge in targets], [train for _, train, _ in folds])
+    rows = np.unique(np.concatenate([train for _, train, _ in folds]))
+    pairs = None if X is None else _pairs(X[rows], rows, targets)
     fit = delayed(partial(_fit_fold, name, thing, X, pairs, cells, y, targets, seed))
     found = []
     for outcome in Parallel(n_jobs=n_jobs, return_as="generator")(map(fit, folds)):

@@ -126,6 +126,9 @@ def test_wide_logistic_fits_share_the_products_of_all_pairs(wide_cells, monkeypa
     things = {"representations": ["rank"], "controls": True, "n_boot": 2}
     found = sclin.evaluate(few, "cell_type", heads=judges, **things, **BY_DONOR)
     assert asked == [few.n_obs]
+    fitted = {"representations": {"counts": Counted(per_cell=False)}, "n_boot": 2}
+    sclin.evaluate(few, "cell_type", heads=judges, **fitted, **BY_DONOR)
+    assert len(asked) == 1 + few.obs["donor"].nunique()
     monkeypatch.setattr(ev, "_pairs", lambda *_: None)
     alone = sclin.evaluate(few, "cell_type", heads=judges, **things, **BY_DONOR)
     pd.testing.assert_frame_equal(found.predictions, alone.predictions)

@@ -9,6 +9,14 @@ from sclin.errors import InputError
 from sclin.normalization import RankMatrix
 
 
+def test_hellinger_is_the_root_of_each_share_and_its_distance_is_hellinger_s(cells):
+    got = rp.representation("hellinger").transform(cells)
+    p = cells.X.toarray() / cells.X.toarray().sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(got.toarray(), np.sqrt(p), atol=1e-6)
+    assert got.nnz == cells.X.nnz
+    np.testing.assert_allclose(np.linalg.norm(got.toarray(), axis=1), 1, atol=1e-6)
+
+
 def test_lognorm_equals_the_formula(cells):
     got = rp.representation("lognorm").fit(cells).transform(cells)
     dense = cells.X.toarray()
