@@ -70,7 +70,7 @@ chapters: $(CHAPTERS)  ## run what is stale, without building pages
 
 $(EXECUTED)/%.ipynb: notebooks/%.md notebooks/profiles/$(PROFILE).yml requirements.lock | $(STAMP) $(DATA)
 	@echo "$* starts"
-	@$(ONE_THREAD) $(SCLIN) run $* --profile $(PROFILE) --output $@ --results $(RESULTS)
+	@$(SCLIN) run $* --profile $(PROFILE) --output $@ --results $(RESULTS)
 	@$(if $(filter 01_%,$*),echo "The first page can be read: $@")
 
 # Chapter 11 trains the tiny model that the next ones read; the scoreboard reads every table.
