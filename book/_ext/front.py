@@ -239,9 +239,11 @@ def _caption(ours: pd.DataFrame) -> str:
     made = ours[ours["dataset"].str.startswith("sim_")]["task"].unique()
     simulated = ", ".join(TASKS[task].label.lower() for task in made)
     told = f"Simulated cells: {simulated}. " if simulated else ""
+    trained = "seed" in set(ours["unit"])
+    seeds = ", of a model trained here from the lowest to the highest seed" if trained else ""
     return (
         "Published numbers (open diamonds) above those of this book (dots, lines are 95 % "
-        f"intervals where the task has them). {told}"
+        f"intervals where the task has them{seeds}). {told}"
         "Papers and book use different cells: compare colours among the dots. "
         "A fixed order of preference chose each dot, not its height."
     )
