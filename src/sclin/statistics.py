@@ -220,6 +220,7 @@ def _tally(
 ) -> tuple[NDArray[np.integer], NDArray[np.integer], int]:
     """Count the outcomes (true, predicted, ...) of each unit.
 
+    A unit is a donor, or a true class where there are no donors.
     Returns counts (units, outcomes), the class codes of each outcome (labels, outcomes), and the
     number of classes.
     """
@@ -231,25 +232,23 @@ def _tally(
         )
     names, codes = np.unique(np.concatenate(labels), return_inverse=True)
     outcomes, outcome = np.unique(codes.reshape(len(labels), -1), axis=1, return_inverse=True)
-    unit = (
-        np.zeros(outcome.size, dtype=int)
-        if groups is None
-        else np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]
-    )
+    of = labels[0] if groups is None else groups  # without donors: cells within their class
+    unit = np.unique(np.asarray(of).astype(str), return_inverse=True)[1]
     counts = np.zeros((unit.max() + 1, outcomes.shape[1]), dtype=int)
     np.add.at(counts, (unit, outcome.ravel()), 1)
     return counts, outcomes, names.size
 
 
 def _resampled(
-    counts: NDArray[np.integer], n_boot: int, rng: np.random.Generator
+    counts: NDArray[np.integer], n_boot: int, rng: np.random.Generator, draw_units: bool
 ) -> NDArray[np.floating]:
-    """Resample units, then cells within each; shape (n_boot, outcomes)."""
+    """Resample units, or take each once, then cells within each; shape (n_boot, outcomes)."""
     sizes = counts.sum(axis=1)
     shares = counts / sizes[:, None]
     draws = np.zeros((n_boot, counts.shape[1]))
     for b in range(n_boot):
-        for unit in rng.integers(0, len(counts), size=len(counts)):
+        units = np.arange(len(counts))
+        for unit in rng.choice(units, size=len(units)) if draw_units else units:
             draws[b] += rng.multinomial(sizes[unit], shares[unit])
     return draws
 
@@ -294,7 +293,8 @@ def score_interval(
     y_true, y_pred
         True and predicted class of each cell, shape ``(n_cells,)``.
     groups
-        Donor of each cell; donors are resampled first, then cells within each.
+        Donor of each cell; donors are resampled first, then cells within each. Without donors
+        cells are resampled within their true class, so that no class is lost.
         With few donors the interval is too narrow rather than too wide: read it with their number.
     n_boot, seed
         Number of resamples, seed.
@@ -311,7 +311,7 @@ def score_interval(
     """
     counts, outcomes, k = _tally(y_true, [y_pred], groups)
     parts = _totals(outcomes, 1, k)
-    draws = _resampled(counts, n_boot, np.random.default_rng(seed))
+    draws = _resampled(counts, n_boot, np.random.default_rng(seed), groups is not None)
     low, high = _ends(SCORES[metric](*(draws @ part for part in parts)))
     value = SCORES[metric](*(counts.sum(axis=0) @ part for part in parts))
     return Interval(float(value), low, high, len(counts) if groups is not None else counts.sum())
@@ -330,8 +330,8 @@ def score_difference(
 ) -> Comparison:
     """Score of predictions a less that of b on the same cells, with interval and p value.
 
-    The interval resamples donors and cells. The p value swaps a and b within whole donors (or
-    cells, without donors), which under the null hypothesis changes nothing.
+    The interval resamples as that of `score_interval`. The p value swaps a and b within whole
+    donors (or cells, without donors), which under the null hypothesis changes nothing.
 
     Parameters
     ----------
@@ -359,7 +359,7 @@ def score_difference(
         two = SCORES[metric](*(kept @ q + swapped @ p for p, q in zip(of_a, of_b, strict=True)))
         return one - two
 
-    draws = _resampled(counts, n_boot, rng)
+    draws = _resampled(counts, n_boot, rng, groups is not None)
     low, high = _ends(difference(draws, np.zeros_like(draws)))
     total = counts.sum(axis=0).astype(float)
     value = float(difference(total, np.zeros_like(total)))

@@ -130,3 +130,10 @@ def test_paired_test_p_values_are_uniform_under_the_null():
 def test_bad_input_names_what_and_the_remedy(call, words):
     with pytest.raises(InputError, match=words):
         call()
+
+
+def test_without_donors_no_draw_loses_a_class():
+    y = np.array(["a"] * 99 + ["b"])
+    said = np.full(100, "a")
+    assert st.score_interval("balanced_accuracy", y, said)[:3] == (0.5, 0.5, 0.5)
+    assert st.score_difference("balanced_accuracy", y, y, said)[:3] == (0.5, 0.5, 0.5)
