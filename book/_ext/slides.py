@@ -23,6 +23,7 @@ PARTS = {
     "benchmarks": ("Benchmarks", range(5, 11)),
     "inside_the_models": ("Inside the models", range(11, 15)),
     "yours": ("Yours", range(15, 17)),
+    "the_papers_tested": ("The papers, tested", range(17, 19)),
 }
 SKIPPED = {"References", "Provenance", "Parameters", "Where things are"}
 FONTS = {"Source Sans 3": "source-sans-3.woff2", "Source Serif 4": "source-serif-4.woff2"}
