@@ -282,6 +282,7 @@ def compare(
     near = both["new"].between(both["ci_low"] - room, both["ci_high"] + room)
     same = np.isclose(both["old"], both["new"], rtol=rtol, equal_nan=True)
     same |= both["model"].isin(trained) & (near | both["unit"].ne("seed"))
+    same |= both["representation"].str.contains("-seed[0-9]+")
     both["change"] = both["_merge"].map(
         {"left_only": "went", "right_only": "came", "both": "differs"}
     )
