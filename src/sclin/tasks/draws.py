@@ -41,8 +41,8 @@ def queue(groups: pd.DataFrame, *, seed: int = 0) -> NDArray[np.intp]:
     Examples
     --------
     >>> rows = queue(pd.DataFrame({"donor": ["a"] * 8 + ["b"] * 2}))
-    >>> sorted(rows[:4] > 7)
-    [False, False, True, True]
+    >>> int((rows[:4] > 7).sum())
+    2
     """
     order = np.random.default_rng(seed).permutation(len(groups))
     mixed = groups.iloc[order].astype(str)
