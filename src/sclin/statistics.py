@@ -190,7 +190,7 @@ def spearman(rows: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
     Parameters
     ----------
     rows, target
-        Shapes ``(n_rows, n)`` and ``(n,)``.
+        Shapes ``(n_rows, n)`` and ``(n,)``, or ``(n_rows, n)`` for a target of each row.
 
     Returns
     -------
@@ -203,13 +203,16 @@ def spearman(rows: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
     >>> spearman([[1, 2, 3], [3, 2, np.inf]], [1, 2, 3]).round(2)
     array([ 1., nan])
     """
-    goal, found = np.asarray(target, dtype=float), []
-    for row in np.atleast_2d(np.asarray(rows, dtype=float)):
-        at = np.isfinite(row)
-        a, b = (rankdata(side[at]) - (at.sum() + 1) / 2 for side in (row, goal))
-        norm = np.sqrt((a @ a) * (b @ b))
-        found.append(np.nan if at.sum() < 3 else a @ b / norm if norm > 0 else 0.0)
-    return np.array(found)
+    X = np.atleast_2d(np.asarray(rows, dtype=float))
+    goal = np.broadcast_to(np.asarray(target, dtype=float), X.shape)
+    at = np.isfinite(X) & np.isfinite(goal)
+    sides = (np.where(at, side, np.nan) for side in (X, goal))
+    ranks = (rankdata(side, axis=1, nan_policy="omit") for side in sides)
+    n = at.sum(axis=1)
+    a, b = (np.where(at, side - (n[:, None] + 1) / 2, 0.0) for side in ranks)
+    norm = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    found = np.divide((a * b).sum(axis=1), norm, out=np.zeros(len(X)), where=norm > 0)
+    return np.where(n < 3, np.nan, found)
 
 
 # Scores of labels ------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from sklearn.preprocessing import scale
 from sclin.datasets.readers import strip_versions
 from sclin.errors import InputError, nearest
 from sclin.representations import dense, labels, log_normalize
-from sclin.statistics import bootstrap, spearman
+from sclin.statistics import Interval, spearman
 from sclin.tasks.draws import queue
 
 __all__ = [
@@ -438,7 +438,7 @@ class Screen:
         means = [halving.average @ X for halving in self.halvings]
         return [cosine_similarity(mean[:-1] - mean[-1]) for mean in means]
 
-    def agreement(self, similarities: Sequence[NDArray[Any]], chosen: ArrayLike) -> float:
+    def agreement(self, similarities: Sequence[NDArray[Any]], chosen: ArrayLike) -> Any:
         """Spearman of an embedding's pairs with those of the reference, mean over halvings.
 
         Parameters
@@ -446,23 +446,25 @@ class Screen:
         similarities
             What `similarities` returned.
         chosen
-            Positions among `names`, such as `used`; repeats count as often as they stand there,
-            without their pairs with themselves.
+            Positions among `names`, such as `used`, or many such draws, shape ``(n_draws, n)``;
+            repeats count as often as they stand there, without their pairs with themselves.
 
         Returns
         -------
-        float
-            Over the halvings with three pairs or more; NaN when none has.
+        float or ndarray
+            Of each draw, over the halvings with three pairs or more; NaN when none has.
         """
+        draws = np.atleast_2d(chosen)
+        i, j = np.triu_indices(draws.shape[1], 1)
         scores = []
         for halving, found in zip(self.halvings, similarities, strict=True):
-            rows = pd.Index(halving.members).get_indexer(pd.Index(np.asarray(chosen)))
-            rows = rows[rows >= 0]
-            a, b = rows[np.array(np.triu_indices(rows.size, 1))]
-            at = a[a != b], b[a != b]
-            if at[0].size > 2:
-                scores.append(spearman(found[at], halving.reference[at])[0])
-        return float(np.mean(scores)) if scores else np.nan
+            place = pd.Index(halving.members).get_indexer(pd.RangeIndex(len(self.names)))
+            a, b = place[draws[:, i]], place[draws[:, j]]
+            pairs = np.where((a != b) & (a >= 0) & (b >= 0), found[a, b], np.nan)
+            scores.append(spearman(pairs, halving.reference[a, b]))
+        counted = np.isfinite(scores).sum(axis=0)
+        whole = np.nansum(scores, axis=0) / np.where(counted, counted, np.nan)
+        return whole if np.ndim(chosen) > 1 else float(whole[0])
 
 
 def _cell_numbers(
@@ -612,12 +614,13 @@ def score(
     single = []
     for halving, matrix in zip(screen.halvings, found, strict=True):
         others = ~np.eye(len(matrix), dtype=bool)
-        rows = [spearman(matrix[i, o], halving.reference[i, o])[0] for i, o in enumerate(others)]
-        single.append(pd.Series(rows, index=screen.names[halving.members]))
+        pairs = (side[others].reshape(len(side), -1) for side in (matrix, halving.reference))
+        single.append(pd.Series(spearman(*pairs), index=screen.names[halving.members]))
     alone = pd.concat(single, axis=1).mean(axis=1).loc[screen.names[screen.used]]
-    whole = bootstrap(
-        lambda chosen: screen.agreement(found, chosen), screen.used, n_boot=n_boot, seed=seed
-    )
+    n = screen.used.size
+    draws = screen.used[np.random.default_rng(seed).integers(n, size=(n_boot, n))]
+    low, high = np.nanquantile(screen.agreement(found, draws), [0.025, 0.975])
+    whole = Interval(screen.agreement(found, screen.used), float(low), float(high), n)
     return {
         "effect_similarity_by_perturbation": alone.rename_axis("perturbation"),
         "effect_similarity": whole,
