@@ -92,7 +92,7 @@ def worst(root: Path) -> str:
     if found.empty:
         return LATER
     called = names(root)
-    head = ["Flaw", "", "Metric", "As published", "Corrected", "Difference", "n", "Data"]
+    head = ["Flaw", "", "Difference", "As published", "Corrected", "Metric", "n", "Data"]
     lines = [
         [
             f"**{row['flaw']}**",

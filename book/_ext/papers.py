@@ -84,11 +84,11 @@ def claims_table(root: Path) -> str:
         lines.append(
             [
                 f"{claim.text}<br>*{PAPERS[claim.paper]}, {claim.where}*",
+                outcome,
                 f"{claim.measured}<br>{value}",
                 f"{found['n']:.0f}<br>{claim.unit}",
                 certainty,
-                outcome,
             ]
         )
-    head = ["Claim", "What is measured", "n", "Certainty of the numbers", "Outcome"]
+    head = ["Claim", "Outcome", "What is measured", "n", "Certainty of the numbers"]
     return tables.markdown(lines, head, "claims")
