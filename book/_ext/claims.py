@@ -63,7 +63,7 @@ class Rows:
         names = ("the", "each", "low", "high", "n", "shown", "ran", "best")
         self.names = {name: getattr(self, name) for name in names} | {
             "abs": abs, "all": np.all, "any": np.any, "len": len, "max": max, "min": min,
-            "round": round, "sorted": sorted,
+            "round": round, "sorted": sorted, "sum": sum,
         }  # fmt: skip
 
     def of(self, tokens: str) -> pd.DataFrame:
