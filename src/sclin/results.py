@@ -119,10 +119,9 @@ def table(*parts: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
                 "make its rows with sclin.results.row. Tables of the first edition must be run "
                 "again."
             )
-    whole = pd.concat([f.astype(dict.fromkeys(_TEXT, object)) for f in frames], ignore_index=True)
+    kinds = dict.fromkeys(_TEXT, object) | dict.fromkeys(_NUMBERS, float)
+    whole = pd.concat([f.astype(kinds) for f in frames], ignore_index=True)
     whole[list(_TEXT)] = whole[list(_TEXT)].fillna("").astype(str)
-    for column in _NUMBERS:
-        whole[column] = pd.to_numeric(whole[column])
     for column, words in _WORDS.items():
         for word in set(whole[column]) - set(words):
             raise InputError(
