@@ -386,7 +386,7 @@ def test_perturbation(frozen) -> None:
         change = np.array([(s * n - base * m) / (n * m) for s, m in zip(sums, sizes, strict=True)])
         *error, rest = [X.var(axis=0, ddof=1) / len(X) for X in groups]
         t = change / (np.sqrt(np.array(error) + rest) + 1e-8)
-        top = np.argsort(-np.abs(t), axis=1, kind="stable")[:, :500]
+        top = np.argsort(-np.round(np.abs(t), 9), axis=1, kind="stable")[:, :500]
         kept = np.where([np.isin(np.arange(t.shape[1]), row) for row in top], change, 0)
         reference = unit(stats.rankdata(kept[:, np.unique(top)], axis=1))
         for name, Z in of.items():
