@@ -245,17 +245,22 @@ def of_chapter(root: Path, stem: str) -> Rows | None:
     return Rows(found[found["chapter"].eq(stem)])
 
 
+def _texts(cell: dict) -> tuple[str, str, str]:
+    """Prose, caption and alternative text of a cell, each empty where there is none."""
+    shown = cell["metadata"].get("mystnb", {})
+    return (
+        cell["source"] if cell["cell_type"] == "markdown" else "",
+        shown.get("figure", {}).get("caption", ""),
+        shown.get("image", {}).get("alt", ""),
+    )
+
+
 def unbound(notebook: dict) -> list[str]:
     """Sentences that compare, rank, deny or hold a decimal number, and carry no role."""
     found = []
     for cell in notebook["cells"]:
-        texts = [cell["source"]] if cell["cell_type"] == "markdown" else []
-        shown = cell["metadata"].get("mystnb", {})
-        captions = (
-            shown.get("figure", {}).get("caption", ""),
-            shown.get("image", {}).get("alt", ""),
-        )
-        texts += [s for caption in captions for s in SENTENCE.split(caption)]
+        prose, *captions = _texts(cell)
+        texts = [prose, *(s for caption in captions for s in SENTENCE.split(caption))]
         for line in (line.strip() for text in texts for line in text.split("\n")):
             said = re.sub(r"`[^`]*`", "", line)
             asks = said.endswith("?") or line.startswith(("#", "|", ":", "```", "<", "%"))
@@ -271,20 +276,12 @@ def problems(notebook: dict, rows: Rows, known: Collection[str] = ()) -> list[st
     """
     found = []
     for cell in notebook["cells"]:
-        shown = cell["metadata"].get("mystnb", {})
-        text = "\n".join(
-            [
-                cell["source"] if cell["cell_type"] == "markdown" else "",
-                shown.get("figure", {}).get("caption", ""),
-                shown.get("image", {}).get("alt", ""),
-            ]
-        )
-        for role in ROLE.finditer(text):
+        for role in ROLE.finditer("\n".join(_texts(cell))):
             try:
-                holds = role["kind"] == "number" or rows.claim(role["text"])
                 if role["kind"] == "number":
                     rows.number(role["text"])
-                found += [] if holds else [f"does not hold: {role['text']}"]
+                elif not rows.claim(role["text"]):
+                    found.append(f"does not hold: {role['text']}")
             except MissingError as error:
                 if error.token.removeprefix("dataset=") not in known:
                     found.append(f"{role['text']}: {error}")

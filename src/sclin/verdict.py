@@ -95,11 +95,10 @@ def judge_rows(
         name = "shuffled labels" if SHUFFLED in control["variant"] else control["representation"]
         words.append(f"The best control, {name}, has {control['value']:.3f}.")
     end = top["ci_low"] if sign > 0 else top["ci_high"]
-    if pd.isna(end):
-        words.append("Without an interval nothing is said.")
-        return Verdict(best, tuple(others), " ".join(words), dict.fromkeys(others, "silent"))
-    if null.any() and sign * (rows[null]["value"].iloc[0] - end) >= 0:
-        words.append(f"{best} is not shown to do better: the task says little.")
+    no_better = null.any() and sign * (rows[null]["value"].iloc[0] - end) >= 0
+    if pd.isna(end) or no_better:
+        why = f"{best} is not shown to do better: the task says little."
+        words.append(why if no_better else "Without an interval nothing is said.")
         return Verdict(best, tuple(others), " ".join(words), dict.fromkeys(others, "silent"))
     found = {other: compare(best, other) for other in others}
     outcomes = {}
