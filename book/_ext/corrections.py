@@ -97,10 +97,10 @@ def worst(root: Path) -> str:
         [
             f"**{row['flaw']}**",
             called[row["flaw"]],
-            _metric(row),
+            _difference(row),
             _three(row["as_published"]),
             _three(row["corrected"]),
-            _difference(row),
+            _metric(row),
             f"{row['n']:.0f} ({row['unit']})",
             row["data"],
         ]

@@ -37,6 +37,9 @@ def test_flaws_stand_in_the_order_of_their_size_and_nothing_is_averaged(root: Pa
     worst = corrections.worst(root)
     assert worst.index("Large") < worst.index("Small") and "Own" not in worst
     assert "-0.400 [-0.500, +0.900]" in worst and "Own" in corrections.all_flaws(root)
+    rows = [line.split(" | ") for line in worst.split("\n") if line.startswith("|")]
+    at = rows[0].index("Difference")
+    assert "[" in rows[2][at] and "macro F1" in rows[2][rows[0].index("Metric")]
     text = corrections.settle(root, "{measured}`A1` {measured}`B1`")
     assert "Macro F1 0.500 as published, 0.600 corrected, difference +0.100" in text
     assert "was not run" in text
