@@ -17,14 +17,22 @@ from sclin.errors import DataError, SclinError
 __all__ = ["main"]
 
 
+class _Error(click.ClickException):
+    """What leaves the command line in words; checks that fail leave with exit code 1."""
+
+    exit_code = 2
+
+
 class _Group(click.Group):
-    """Commands whose errors of our own are told without a traceback."""
+    """Commands whose errors are told without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except SclinError as error:
-            raise click.ClickException(str(error)) from error
+        except BrokenPipeError:
+            raise
+        except (SclinError, OSError) as error:
+            raise _Error(str(error)) from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -66,11 +74,14 @@ def run(notebook: str, values: tuple[tuple[str, str], ...], **options: Any) -> N
 @click.argument("notebook")
 @click.option("--folder", type=Path, help="Where notebooks are  [default: those of the book]")
 def params(notebook: str, folder: Path | None) -> None:
-    """Show every parameter of NOTEBOOK with its type, default and meaning."""
+    """Show every parameter of NOTEBOOK (05, cell or 05_cell_types): type, default, meaning.
+
+    Defaults are written as `sclin run NOTEBOOK -p NAME VALUE` takes them.
+    """
     from sclin import notebooks
 
     for each in notebooks.parameters(notebook, folder=folder or notebooks.CHAPTERS).values():
-        click.echo(f"{each.name}: {each.type} = {each.default!r}\n    {each.help}")
+        click.echo(f"{each.name}: {each.type} = {each.written}\n    {each.help}")
 
 
 @main.command()

@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
@@ -66,21 +67,31 @@ class Parameter:
         """Return the value, or raise `InputError` when it has not the type of the parameter.
 
         The items of a list are numbers where its default holds numbers, else text.
+        No number of a chapter may be negative.
         """
-        good = _is(value, self.type)
-        if good and self.type == "list":
-            good = all(_is(item, self._items) for item in value)
-        if not good:
+        is_list = self.type == "list"
+        good = _is(value, self.type) and (not is_list or all(_is(v, self._items) for v in value))
+        if not good or any(_is(v, "float") and v < 0 for v in (value if is_list else [value])):
             raise InputError(
-                f"Parameter {self.name!r} is {value!r} ({type(value).__name__}), "
-                f"but it takes {self.type}: {self.help or 'see its default'} "
-                f"(default {self.default!r})."
+                f"Parameter {self.name!r} is {value!r} ({type(value).__name__}), but it takes "
+                f"{self.type if not good else 'no number below 0'}: {self.help} "
+                f"(default {self.written})."
             )
         return float(value) if self.type == "float" else value
 
     @property
     def _items(self) -> str:
         return "float" if self.default and _is(self.default[0], "float") else "str"
+
+    @property
+    def written(self) -> str:
+        """The default as the command line takes it."""
+        if self.type == "str":
+            return shlex.quote(self.default)
+        plain = ",".join(map(str, self.default)) if self.type == "list" else ""
+        return shlex.quote(
+            plain if plain and self.parse(plain) == self.default else json.dumps(self.default)
+        )
 
     def parse(self, text: str) -> Any:
         """Read the value from the text of a command line.
@@ -112,9 +123,11 @@ def list_notebooks(folder: str | Path = CHAPTERS) -> list[str]:
 
 
 def _complete(name: str, folder: str | Path) -> str:
-    """Name of the one notebook that begins so."""
+    """Name of the one notebook with this number, or that begins so, its number aside."""
     names = list_notebooks(folder)
-    found = [name] if name in names else [each for each in names if each.startswith(name)]
+    start = name.zfill(2) if name.isdigit() else name
+    found = [n for n in names if n == name]
+    found = found or [n for n in names if n.startswith(start) or n[3:].startswith(start)]
     if len(found) != 1:
         raise unknown("notebook", name, found or names)
     return found[0]
@@ -384,9 +397,10 @@ def _execute(
                 source, working, given, kernel_name="python3", **quiet
             )
         except PapermillExecutionError as error:
+            why = " ".join(error.evalue.split("\n"))
             raise NotebookError(
-                f"{name} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
-                f"The cell:\n{error.source}\nThe notebook up to there: {working}"
+                f"{name} stopped in cell {error.exec_count}: {error.ename}: {why}\n"
+                f"The notebook up to there, with the traceback: {working}"
             ) from None
         finally:
             os.environ.clear()

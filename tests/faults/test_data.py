@@ -191,13 +191,13 @@ def test_unknown_names_and_options(cache, call, words):
 
 def test_the_command_line_prints_one_line(cache):
     done = CliRunner().invoke(main, ["data", "show", "baron_humen"])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert (
         done.output.startswith("Error: No entry is called 'baron_humen'")
         and done.output.count("\n") == 1
     )
     missing = CliRunner().invoke(main, ["data", "where", "pbmc3k"])
-    assert missing.exit_code == 1 and "sclin data fetch pbmc3k" in missing.output
+    assert missing.exit_code == 2 and "sclin data fetch pbmc3k" in missing.output
 
 
 # Reading ----------------------------------------------------------------------------------------

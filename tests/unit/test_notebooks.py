@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import os
+import shlex
 
 import nbformat
 import pytest
@@ -86,12 +88,16 @@ def test_parameters_carry_type_default_and_help(folder):
      ("genes", '["x:n=1,m=2"]', ["x:n=1,m=2"]), ("sizes", "10, 20", [10, 20])],
 )  # fmt: skip
 def test_text_of_the_command_line_takes_the_declared_type(folder, name, text, value):
-    assert notebooks.parameters("01_toy", folder=folder)[name].parse(text) == value
+    found = notebooks.parameters("01_toy", folder=folder)[name]
+    assert found.parse(text) == value
+    (shown,) = shlex.split(dataclasses.replace(found, default=value).written)
+    assert dataclasses.replace(found, default=value).parse(shown) == value
 
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("n", "many"), ("n", "1.5"), ("on", "3"), ("n", "True"), ("sizes", "a"), ("genes", "[[a]]")],
+    [("n", "many"), ("n", "1.5"), ("on", "3"), ("n", "True"), ("sizes", "a"), ("genes", "[[a]]"),
+     ("n", "-1"), ("rate", "-0.5"), ("sizes", "1,-2")],
 )  # fmt: skip
 def test_a_wrongly_typed_parameter_is_refused(folder, name, text):
     with pytest.raises(InputError, match=f"'{name}' is .* but it takes"):
@@ -151,8 +157,9 @@ def test_bad_input_is_named(folder, change, words):
 def test_a_failing_cell_is_shown_and_kept(folder):
     text = BODY.replace("print(n * 10", 'raise ValueError("no cells")\nprint(n * 10')
     (folder / "01_toy.md").write_text(HEADER + text)
-    with pytest.raises(notebooks.NotebookError, match="ValueError: no cells"):
+    with pytest.raises(notebooks.NotebookError, match="ValueError: no cells") as error:
         notebooks.run("01_toy", **options(folder))
+    assert len(str(error.value).split("\n")) == 2
     assert (folder.parent / "out" / "01_toy.failed.ipynb").exists()
     assert not (folder.parent / "out" / "01_toy.ipynb").exists()
 
@@ -212,8 +219,11 @@ def test_the_chapters_of_the_book_are_found_from_anywhere(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     shown = CliRunner().invoke(main, ["params", "05"])
     assert "donor: str" in shown.output
-    wrong = CliRunner().invoke(main, ["params", "1"])
-    assert wrong.exit_code != 0 and "there are 10_manifold, 11_layer_extraction" in wrong.output
+    for name in ("5", "cell_types", "05_cell_types"):
+        assert CliRunner().invoke(main, ["params", name]).output == shown.output
+    wrong = CliRunner().invoke(main, ["params", "layers"])
+    assert wrong.exit_code == 2
+    assert "there are 12_layers_trajectory, 13_layers_perturbation." in wrong.output
 
 
 def test_the_command_line_runs_and_explains(folder, monkeypatch):
@@ -226,7 +236,7 @@ def test_the_command_line_runs_and_explains(folder, monkeypatch):
     assert ran.exit_code == 0, ran.output
     assert printed(folder.parent / "_build/runs/01_toy.ipynb").startswith("50 ")
     wrong = runner.invoke(main, ["run", "01", "-p", "m", "5", *here])
-    assert wrong.exit_code != 0 and "is called 'm'" in wrong.output
+    assert wrong.exit_code == 2 and "is called 'm'" in wrong.output
 
 
 def test_env_lists_every_package():
