@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from numba import njit, prange
 from numpy.typing import ArrayLike, DTypeLike
 from scipy.special import ndtri
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sclin.errors import InputError
@@ -79,6 +79,8 @@ class RankMatrix:
     """A cells x genes matrix that is a sparse part plus one number per cell.
 
     ``Z[i, g] = sparse[i, g] + offset[i]``. Products, sums and slices work on the two parts.
+    What would make a dense array of it, such as ``np.asarray``, is refused.
+    An AnnData takes no such matrix as a layer: :func:`sclin.pp.rank_normalize` stores the parts.
 
     Parameters
     ----------
@@ -158,6 +160,9 @@ class RankMatrix:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __iter__(self) -> Iterator[RankMatrix]:
+        return (self[cell] for cell in range(len(self)))
+
     def __repr__(self) -> str:
         cells, genes = self.shape
         return f"RankMatrix({cells:,} cells x {genes:,} genes, {self.nnz:,} stored scores)"
@@ -166,8 +171,9 @@ class RankMatrix:
         cells, genes = self.shape
         raise InputError(
             f"A dense copy of this {cells:,} x {genes:,} RankMatrix was asked for "
-            f"({cells * genes * 4 / 1e9:.2g} GB). "
-            "Call .toarray() if that is meant, or use an estimator of sclin.linear."
+            f"({cells * genes * 4 / 1e9:.2g} GB).\n"
+            "If that is meant, use RankNormalizer(dense=True) or .toarray(); "
+            "estimators of sclin.linear read it as it is."
         )
 
     def __getitem__(self, key: Any) -> RankMatrix:
@@ -298,7 +304,7 @@ class RankMatrix:
         raise InputError(f"axis={axis!r} is not an axis of a matrix. Use 0 (cells) or 1 (genes).")
 
 
-class RankNormalizer(TransformerMixin, BaseEstimator):
+class RankNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Rank normal scores as a scikit-learn transformer.
 
     Each cell is transformed on its own: ``fit`` learns nothing but the number of genes.
@@ -306,8 +312,8 @@ class RankNormalizer(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     dense
-        Return a plain array instead of a RankMatrix: for small data, and for estimators that
-        need one.
+        Return a plain array instead of a RankMatrix: for small data, for estimators that need
+        one, and for ``set_output(transform="pandas")``.
 
     Examples
     --------
@@ -357,7 +363,7 @@ class RankNormalizer(TransformerMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.requires_fit = True
+        tags.transformer_tags.preserves_dtype = []  # scores are float32 whatever comes in
         return tags
 
 

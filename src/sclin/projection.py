@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
-from scipy.special import ndtri
+from scipy.special import ndtri, softmax
 from scipy.stats import rankdata
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
@@ -28,7 +28,7 @@ __all__ = ["CentroidProjection", "align_genes"]
 _ORDERS = ("average_then_rank", "rank_then_average")
 
 
-class CentroidProjection(ClassifierMixin, BaseEstimator):
+class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
     r"""Classify cells by their coefficients on a basis of class averages.
 
     With the basis :math:`B` (genes x classes, columns of unit length), the coefficients of a cell
@@ -159,6 +159,15 @@ class CentroidProjection(ClassifierMixin, BaseEstimator):
         Z = self._scores(self._cells(X, genes, reset=False))
         return np.asarray(Z @ self.projector_.T, dtype=np.float64)
 
+    def transform(self, X: Any) -> np.ndarray:
+        """Compute the coefficients, as a transformer: see :meth:`coefficients`."""
+        return self.coefficients(X)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Name the coefficients: one per class."""
+        check_is_fitted(self)
+        return np.array([str(label) for label in self.classes_], dtype=object)
+
     def decision_function(self, X: Any, genes: ArrayLike | None = None) -> np.ndarray:
         """Compute the coefficients in the form that scikit-learn's scorers read.
 
@@ -202,6 +211,28 @@ class CentroidProjection(ClassifierMixin, BaseEstimator):
         labels = labels.astype(object)
         labels[coefficients.max(axis=1) < self.threshold] = "unspecified"
         return labels
+
+    def predict_proba(self, X: Any, genes: ArrayLike | None = None) -> np.ndarray:
+        """Share out each cell over the classes by its positive coefficients.
+
+        Parameters
+        ----------
+        X
+            Cells x genes, as in :meth:`fit`.
+        genes
+            Gene names of ``X``; see :meth:`coefficients`.
+
+        Returns
+        -------
+        ndarray
+            Cells x classes; rows sum to 1. The shares keep the order of the coefficients and are
+            not calibrated: :class:`sklearn.calibration.CalibratedClassifierCV` does that.
+        """
+        coefficients = self.coefficients(X, genes)
+        positive = np.maximum(coefficients, 0.0)
+        total = positive.sum(axis=1, keepdims=True)
+        even = softmax(coefficients, axis=1)  # where no coefficient is positive
+        return np.divide(positive, total, out=even, where=total > 0)
 
     def contributions(self, X: Any, label: Any, genes: ArrayLike | None = None) -> pd.Series:
         """Split the mean coefficient of cells on one class into a part per gene.

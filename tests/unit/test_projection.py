@@ -1,12 +1,18 @@
 import anndata
+import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from scipy.special import ndtri
 from scipy.stats import rankdata
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.model_selection import GroupKFold, cross_validate
+from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sclin.normalization import rank_normalize
+from sclin.normalization import RankNormalizer, rank_normalize
 from sclin.projection import CentroidProjection, align_genes
 
 RNG = np.random.default_rng(0)
@@ -135,7 +141,47 @@ def test_alignment_cuts_before_ranking():
     np.testing.assert_allclose(model.coefficients(cut_query), again.coefficients(X[:, 80:]))
 
 
-@parametrize_with_checks([CentroidProjection(), CentroidProjection(rank=False)])
+@parametrize_with_checks(
+    [CentroidProjection(), CentroidProjection(rank=False)],
+    expected_failed_checks=lambda model: (
+        {"check_decision_proba_consistency": "it gives negative counts"} if model.rank else {}
+    ),
+)
 @pytest.mark.filterwarnings("ignore:The . class averages span only:UserWarning")
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
+
+
+def test_a_transformer_with_a_column_per_class():
+    model = CentroidProjection().set_output(transform="pandas")
+    frame = model.fit_transform(pd.DataFrame(X), Y)
+    assert frame.columns.tolist() == ["alpha", "beta", "delta"]
+    np.testing.assert_array_equal(frame, model.coefficients(X))
+
+
+def test_shares_of_the_positive_coefficients():
+    model = CentroidProjection(rank=False).fit(np.eye(3)[[0, 1, 2]], ["a", "b", "c"])
+    shares = model.predict_proba(np.array([[3.0, 1.0, -1.0], [-3.0, -1.0, -2.0]]))
+    np.testing.assert_allclose(shares[0], [0.75, 0.25, 0], atol=1e-12)
+    # No class fits the second cell: its shares are nearly even, and keep the order.
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    assert shares[1].argsort().tolist() == [0, 2, 1] and shares[1].max() < 0.5
+
+
+def test_groups_are_routed_past_our_steps(tmp_path):
+    donors = np.arange(75) % 3
+    model = make_pipeline(RankNormalizer(), CentroidProjection(order="rank_then_average"))
+    with config_context(enable_metadata_routing=True):
+        found = cross_validate(
+            model,
+            sp.csr_matrix(X),
+            Y,
+            cv=GroupKFold(3),
+            params={"groups": donors},
+            return_indices=True,
+        )
+    assert [np.unique(donors[test]).size for test in found["indices"]["test"]] == [1, 1, 1]
+    assert min(found["test_score"]) > 0.9
+    joblib.dump(clone(model).fit(X, Y), tmp_path / "model.joblib")
+    again = joblib.load(tmp_path / "model.joblib")
+    np.testing.assert_array_equal(again.predict(X), model.fit(X, Y).predict(X))
