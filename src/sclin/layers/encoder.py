@@ -149,26 +149,12 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A stack of blocks and, for most models, a last norm."""
+    """A stack of blocks, whose sizes and options `Block` lists, and for most models a last norm."""
 
-    def __init__(
-        self,
-        depth: int,
-        width: int,
-        hidden: int,
-        heads: int,
-        *,
-        norm_first: bool,
-        act: str,
-        eps: float,
-        final_norm: bool,
-    ) -> None:
+    def __init__(self, depth: int, *sizes: int, final_norm: bool = True, **options: Any) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(
-            Block(width, hidden, heads, norm_first=norm_first, act=act, eps=eps)
-            for _ in range(depth)
-        )
-        self.final_norm = nn.LayerNorm(width, eps=eps) if final_norm else None
+        self.blocks = nn.ModuleList(Block(*sizes, **options) for _ in range(depth))
+        self.final_norm = nn.LayerNorm(sizes[0], eps=options["eps"]) if final_norm else None
 
     def run(self, x: Tensor, packing: Packing, *, depth: int | None = None) -> Iterator[Tensor]:
         """Yield the input, the output of each block, and the normed output of the last.

@@ -165,7 +165,7 @@ def extract(
         "genes": genes,
         "n_cells": cells.n_obs,
         "precision": precision,
-        "device": _device_name(place),
+        "device": torch.cuda.get_device_name(place) if place.type == "cuda" else platform.machine(),
     }
     name = "-".join([model.name, model.checkpoint_sha256[:8], manifest["dataset"], *poolings])
     folder = stores_folder() / f"{name}.zarr" if store is None else Path(store)
@@ -338,9 +338,3 @@ def _device(device: str | torch.device | None) -> torch.device:
             "Install a CUDA build of torch, or leave device out to run on the CPU."
         )
     return place
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"

@@ -350,14 +350,9 @@ def _fill(
     spec = {"encoding-type": "array", "encoding-version": "0.2.0"}
     for pooling, width in widths.items():
         for layer in manifest["stored_layers"]:
+            size = {"shape": (n, width), "chunks": (min(per, n), width), "dtype": "float32"}
             group["obsm"].create_array(
-                _key(pooling, layer),
-                shape=(n, width),
-                chunks=(min(per, n), width),
-                dtype="float32",
-                fill_value=float("nan"),
-                compressors=None,
-                attributes=spec,
+                _key(pooling, layer), **size, fill_value=np.nan, compressors=None, attributes=spec
             )
     group["uns/sclin"].create_array(
         "crc32", shape=(-(-n // per),), chunks=(1,), dtype="int64", fill_value=-1, attributes=spec

@@ -343,23 +343,12 @@ def with_specials(
     tuple
         New ids, lengths and values.
     """
-    extra = len(before) + len(after)
-    total = lengths + extra
-    first = np.cumsum(total) - total
-    out = np.empty(total.sum(), np.int64)
-    inside = np.arange(lengths.sum()) + np.repeat(
-        first + len(before) - (np.cumsum(lengths) - lengths), lengths
-    )
-    out[inside] = ids
-    numbers = None
-    if values is not None:
-        numbers = np.empty(total.sum(), np.float32)
-        numbers[inside] = values
-    for place, (token, value) in [
-        *((first + i, pair) for i, pair in enumerate(before)),
-        *((first + total - len(after) + i, pair) for i, pair in enumerate(after)),
-    ]:
-        out[place] = token
-        if numbers is not None:
-            numbers[place] = value
-    return out, total, numbers
+    ends, specials = np.cumsum(lengths), [*before, *after]
+    at = np.array([ends - lengths] * len(before) + [ends] * len(after), np.int64).T.ravel()
+
+    def around(genes: NDArray[Any], part: int) -> NDArray[Any]:
+        of_cells = [np.broadcast_to(pair[part], lengths.shape) for pair in specials]
+        return np.insert(genes, at, np.array(of_cells).T.ravel())
+
+    numbers = None if values is None else around(values, 1).astype(np.float32)
+    return around(ids, 0), lengths + len(specials), numbers

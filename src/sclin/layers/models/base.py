@@ -218,7 +218,7 @@ class Model(nn.Module):
     # ---- tokens to layers -----------------------------------------------------------------
 
     def embed(self, ids: Tensor, values: Tensor | None, packing: Packing) -> Tensor:
-        """Return layer 0, ``(n_rows, width)``."""
+        """Return layer 0, ``(n_rows, width)``; values are there when `encode` gives them."""
         raise NotImplementedError
 
     def states(
@@ -269,15 +269,10 @@ class Model(nn.Module):
         cell of a batch is a pad slot.
         """
         valid = torch.tensor(packing.valid, device=x.device)
-        if pooling == "CLS":
-            return x[packing.starts].float()
-        if pooling == "S":
-            return x[packing.starts + valid - 1].float()
-        if pooling == "T":
-            return x[packing.starts + valid - 2].float()
-        if pooling == "last_column":
-            rows = torch.tensor(packing.lengths, device=x.device)
-            return x[packing.starts + rows - 1].float()
+        rows = torch.tensor(packing.lengths, device=x.device)
+        token = {"CLS": 0 * valid, "S": valid - 1, "T": valid - 2, "last_column": rows - 1}
+        if pooling in token:
+            return x[packing.starts + token[pooling]].float()
         if pooling == "official":
             return self.official(x, packing)
         before, after = self.specials if pooling in ("mean", "max") else (0, 0)

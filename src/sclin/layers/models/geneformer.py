@@ -96,10 +96,8 @@ class Geneformer(Model):
         self.poolings, self.ends = ("mean", "max"), {}
         if "<cls>" in self.vocabulary and "<eos>" in self.vocabulary:
             self.specials, self.poolings = (1, 1), ("CLS", "mean", "max")
-            self.ends = {
-                "before": [(self.vocabulary["<cls>"], 0)],
-                "after": [(self.vocabulary["<eos>"], 0)],
-            }
+            first, last = self.vocabulary["<cls>"], self.vocabulary["<eos>"]
+            self.ends = {"before": [(first, 0)], "after": [(last, 0)]}
         self.width, self.context = config.hidden_size, config.max_position_embeddings
         self.padding_id = config.pad_token_id or 0
         self.licence = "Apache-2.0"
@@ -108,15 +106,10 @@ class Geneformer(Model):
         self.positions = nn.Embedding(self.context, self.width)
         self.types = nn.Embedding(config.type_vocab_size, self.width)
         self.norm = nn.LayerNorm(self.width, eps=config.layer_norm_eps)
+        sizes = (self.width, config.intermediate_size, config.num_attention_heads)
+        block: dict[str, Any] = {"act": config.hidden_act, "eps": config.layer_norm_eps}
         self.encoder = Encoder(
-            config.num_hidden_layers,
-            self.width,
-            config.intermediate_size,
-            config.num_attention_heads,
-            norm_first=False,
-            act=config.hidden_act,
-            eps=config.layer_norm_eps,
-            final_norm=False,
+            config.num_hidden_layers, *sizes, norm_first=False, final_norm=False, **block
         )
         # The published embedding is the second to last entry of the hidden states.
         self.final_is = str(max(self.depth - 1, 0))
@@ -166,15 +159,10 @@ class Geneformer(Model):
                 f"{there[0]} cannot be read ({type(error).__name__}: {error}): the file is "
                 "damaged or does not belong to config.json. Download it again."
             ) from error
-        mapping = ensembl_mapping and _dictionary(folder, ensembl_mapping, "")
-        model = cls(
-            config,
-            weights,
-            _dictionary(folder, token_dictionary, "token_dictionary"),
-            _dictionary(folder, gene_medians, "gene_median"),
-            name=name,
-            ensembl_mapping=mapping or None,
-        )
+        tokens = _dictionary(folder, token_dictionary, "token_dictionary")
+        medians = _dictionary(folder, gene_medians, "gene_median")
+        mapping = _dictionary(folder, ensembl_mapping, "") if ensembl_mapping else None
+        model = cls(config, weights, tokens, medians, name=name, ensembl_mapping=mapping)
         model.checkpoint_sha256 = file_sha256(there[0])
         return model.eval()
 

@@ -59,11 +59,8 @@ class HuggingFaceEncoder(Model):
         self.padding_id = module.config.pad_token_id or 0
         self.poolings = ("CLS", "mean", "max") if specials[0] else ("mean", "max")
         wanted = module.config.num_hidden_layers
-        stacks = [
-            part
-            for part in self.module.modules()
-            if isinstance(part, nn.ModuleList) and len(part) == wanted
-        ]
+        lists = [part for part in self.module.modules() if isinstance(part, nn.ModuleList)]
+        stacks = [blocks for blocks in lists if len(blocks) == wanted]
         if not stacks:
             raise ModelError(
                 f"{type(module).__name__} has no list of {wanted} blocks to watch; only plain "

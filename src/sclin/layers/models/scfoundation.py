@@ -171,15 +171,9 @@ class ScFoundation(Model):
             int(config["bin_num"]), self.width, float(config["bin_alpha"])
         )
         self.pos_emb = nn.Embedding(self.n_genes + 3, self.width)
+        sizes, first = (self.width, 4 * self.width, encoder["heads"]), encoder.get("norm_first")
         self.encoder = Encoder(
-            encoder["depth"],
-            self.width,
-            4 * self.width,
-            encoder["heads"],
-            norm_first=bool(encoder.get("norm_first", False)),
-            act="relu",
-            eps=1e-5,
-            final_norm=True,
+            encoder["depth"], *sizes, norm_first=bool(first), act="relu", eps=1e-5
         )
         self._target = 0.0
 
@@ -306,10 +300,8 @@ class ScFoundation(Model):
 
     # ---- tokens to layers -----------------------------------------------------------------
 
-    def embed(self, ids: Tensor, values: Tensor | None, packing: Packing) -> Tensor:
+    def embed(self, ids: Tensor, values: Any, packing: Packing) -> Tensor:
         """Value plus gene."""
-        if values is None:
-            raise ModelError(f"{self.name} needs a value for each token.")
         pad = None
         if packing.lengths != packing.valid:
             rows = torch.cat(

@@ -191,16 +191,9 @@ class TahoeX1(Model):
         act = str(config.get("transformer_activation", "relu"))
         drug_act = config.get("chemical_encoder", {}).get("activation", act)
         self.chemistry = None if chemistry is None else _Drug(*chemistry, self.width, drug_act)
-        self.encoder = Encoder(
-            int(config["n_layers"]),
-            self.width,
-            int(config.get("expansion_ratio", 4)) * self.width,
-            int(config["n_heads"]),
-            norm_first=True,
-            act=act,
-            eps=eps,
-            final_norm=True,
-        )
+        hidden = int(config.get("expansion_ratio", 4)) * self.width
+        sizes = (self.width, hidden, int(config["n_heads"]))
+        self.encoder = Encoder(int(config["n_layers"]), *sizes, norm_first=True, act=act, eps=eps)
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> TahoeX1:
@@ -279,10 +272,8 @@ class TahoeX1(Model):
         )
         return Cells(ids, lengths, numbers, n == 0, cut)
 
-    def embed(self, ids: Tensor, values: Tensor | None, packing: Packing) -> Tensor:
+    def embed(self, ids: Tensor, values: Any, packing: Packing) -> Tensor:
         """Gene plus value; the drug takes the second place where there is one."""
-        if values is None:
-            raise ModelError(f"{self.name} needs a value for each token.")
         number = values.to(self.value1.weight.dtype).clamp(max=self.max_value)[:, None]
         x = self.gene_norm(self.gene_embedding(ids))
         x = x + self.value_norm(self.value2(self.value_act(self.value1(number))))
