@@ -19,6 +19,7 @@ MODULES = {
         "normalization",
         "projection",
         "linear",
+        "pp",
     ],
     "tasks": ["tasks", "judge"],
     "layers": ["layers", "layers.store", "layers.models", "layers.tiny"],

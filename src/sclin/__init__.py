@@ -10,8 +10,8 @@ __version__ = _version("sclin")
 
 _MODULES = (
     "datasets", "errors", "evaluation", "heads", "judge", "layers", "linear", "normalization",
-    "notebooks", "plotting", "projection", "published", "representations", "results", "statistics",
-    "tasks",
+    "notebooks", "plotting", "pp", "projection", "published", "representations", "results",
+    "statistics", "tasks",
 )  # fmt: skip
 _ENGINE = ("evaluate", "measure")
 

@@ -105,7 +105,7 @@ class RankMatrix:
     __array_ufunc__ = None
 
     def __init__(self, sparse: sp.csr_matrix, offset: ArrayLike):
-        self.sparse = sparse
+        self.sparse = sp.csr_matrix(sparse)
         self.offset = np.asarray(offset, dtype=np.float64)
         if self.offset.shape != (sparse.shape[0],):
             raise InputError(

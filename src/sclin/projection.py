@@ -23,7 +23,10 @@ from sclin.errors import InputError, unknown
 from sclin.genes import unique_names
 from sclin.normalization import RankMatrix, _is_anndata, _two_parts, _validated, rank_normalize
 
-__all__ = ["CentroidProjection", "align_genes"]
+__all__ = ["UNSPECIFIED", "CentroidProjection", "align_genes"]
+
+#: Label of cells below the rejection threshold.
+UNSPECIFIED = "unspecified"
 
 _ORDERS = ("average_then_rank", "rank_then_average")
 
@@ -51,6 +54,9 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
     ----------
     classes_ : ndarray
         Class labels, sorted.
+    averages_ : ndarray
+        Class averages in ``float64``, not ranked yet when the order is to average first, shape
+        (classes, genes).
     basis_ : ndarray
         Class basis in ``float64``, shape (genes, classes).
     projector_ : ndarray
@@ -130,7 +136,9 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
                     f"{len(self.feature_names_in_)} gene names were given for {X.shape[1]} genes. "
                     "Give one name per column."
                 )
-        basis = self._averages(X, codes).T
+        self.averages_ = self._averages(X, codes)
+        ranks_later = self.rank and self.order == "average_then_rank"
+        basis = (_rank_exact(self.averages_) if ranks_later else self.averages_).T
         lengths = np.linalg.norm(basis, axis=0)
         self.basis_ = basis / np.where(lengths > 0, lengths, 1.0)
         self.projector_ = np.linalg.pinv(self.basis_)
@@ -204,12 +212,15 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
         ndarray
             One label per cell; ``"unspecified"`` below the threshold.
         """
-        coefficients = self.coefficients(X, genes)
+        return self.named(self.coefficients(X, genes))
+
+    def named(self, coefficients: np.ndarray) -> np.ndarray:
+        """Label cells whose coefficients are known; see :meth:`predict`."""
         labels = self.classes_[coefficients.argmax(axis=1)]
         if self.threshold is None:
             return labels
         labels = labels.astype(object)
-        labels[coefficients.max(axis=1) < self.threshold] = "unspecified"
+        labels[coefficients.max(axis=1) < self.threshold] = UNSPECIFIED
         return labels
 
     def predict_proba(self, X: Any, genes: ArrayLike | None = None) -> np.ndarray:
@@ -351,7 +362,7 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
             # float64 throughout: weak genes of an average would tie in float32.
             depth = np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
             members /= np.where(depth > 0, depth, 1.0)[:, None]
-            return _rank_exact(_cross(X, members).T)
+            return _cross(X, members).T
         Z = self._scores(X)
         return np.asarray(_cross(Z, members).T, dtype=np.float64)
 
