@@ -211,12 +211,14 @@ def write(path, X, genes_=("ACTB", "GAPDH", "TP53"), **obs):
 
 
 def test_a_matrix_that_is_not_counts(tmp_path):
-    cells = datasets.load(write(tmp_path / "x.h5ad", [[0.5, 1.25, 0], [2.5, 0, 1]]))
-    assert cells.uns["sclin"]["values"] == "log"
+    path = write(tmp_path / "x.h5ad", [[0.5, 1.25, 0], [2.5, 0, 1]])
+    with pytest.raises(InputError, match="--values log or --values linear"):
+        datasets.load(path)
+    assert datasets.load(path, values="log").uns["sclin"]["values"] == "log"
 
 
 def test_values_that_are_not_finite(tmp_path):
-    with pytest.raises(InputError, match="not finite"):
+    with pytest.raises(InputError, match="NaN in cell '0', gene 'GAPDH'"):
         datasets.load(write(tmp_path / "x.h5ad", [[0, np.nan, 1], [1, 2, 3]]))
 
 
@@ -253,11 +255,12 @@ def test_tables_of_words_and_damaged_files(tmp_path):
 
 
 def test_cell_names_that_are_not_unique(tmp_path):
-    cells = ad.AnnData(np.ones((2, 3), dtype="float32"), obs=pd.DataFrame(index=["a", "a"]))
     with pytest.warns(UserWarning, match="not unique"):
-        cells.write_h5ad(tmp_path / "x.h5ad")
-        with pytest.raises(InputError, match="not unique"):
-            datasets.load(tmp_path / "x.h5ad")
+        cells = ad.AnnData(np.full((2, 3), 2.0), obs=pd.DataFrame(index=["a", "a"]))
+    cells.write_h5ad(tmp_path / "x.h5ad")
+    got = datasets.load(tmp_path / "x.h5ad")
+    assert list(got.obs_names) == ["a", "a-1"]
+    assert "1 cell names repeat, such as 'a'" in got.uns["sclin"]["warnings"][0]
 
 
 class Bomb:

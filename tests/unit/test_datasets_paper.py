@@ -58,7 +58,7 @@ def tabula(layout: str) -> ad.AnnData:
 
 
 @pytest.mark.parametrize(
-    ("layout", "found"), [("X", "X"), ("raw", "raw"), ("layer", "decontXcounts")]
+    ("layout", "found"), [("X", "X"), ("raw", "raw"), ("layer", "layers['decontXcounts']")]
 )
 def test_tabula_sapiens(site, tmp_path, layout, found):
     made = tabula(layout)
@@ -158,5 +158,5 @@ def test_a_truncated_h5ad_that_was_never_seen_before_is_not_readable(site, tmp_p
     key = f"/cz-benchmarks-data/{file.sources[0]['key']}"
     put(site, key, cells(), tmp_path)
     site.files[key] = site.files[key][:3000]
-    with pytest.raises(DataError, match="not a readable AnnData file"):
+    with pytest.raises(DataError, match="not a readable .h5ad file"):
         datasets.load("testis", species="mouse")

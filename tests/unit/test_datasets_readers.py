@@ -63,29 +63,15 @@ def test_columns_are_named_and_the_originals_stay(tmp_path):
     assert list(got.obs["cell_type"]) == list("aabbcc") == list(got.obs["celltype"])
 
 
-@pytest.mark.parametrize(
-    ("X", "kind"),
-    [
-        ([[0, 2.0], [5, 0]], "counts"),
-        ([[0, 2.5], [0.1, 0]], "log"),
-        ([[0, 250.5], [0.1, 0]], "linear"),
-        ([[0, -1.0], [0.1, 0]], "scaled"),
-    ],
-)
-def test_kinds_of_values(X, kind):
-    assert readers.value_kind(np.array(X)) == kind
-    assert readers.value_kind(sp.csr_matrix(X)) == kind
-
-
 def test_counts_are_found_where_they_are(tmp_path):
     cells = example()
     cells.layers["other"] = cells.X.copy()
     cells.X = cells.X.log1p()
     cells.write_h5ad(tmp_path / "x.h5ad")
-    got = readers.read_h5ad(tmp_path / "x.h5ad")
-    assert got.uns["sclin"]["found_in"] == "other"
-    logs = readers.read_h5ad(tmp_path / "x.h5ad", layer="X")
-    assert logs.uns["sclin"] == {"values": "log", "found_in": "X"}
+    got = readers.read(tmp_path / "x.h5ad")
+    assert got.uns["sclin"]["found_in"] == "layers['other']"
+    logs = readers.read(tmp_path / "x.h5ad", layer="X", values="log").uns["sclin"]
+    assert (logs["values"], logs["found_in"]) == ("log", "X")
 
 
 def test_raw_may_have_more_genes_than_x(tmp_path):
@@ -94,7 +80,7 @@ def test_raw_may_have_more_genes_than_x(tmp_path):
     cells = cells[:, :3].copy()
     cells.X = cells.X.log1p()
     cells.write_h5ad(tmp_path / "x.h5ad")
-    got = readers.read_h5ad(tmp_path / "x.h5ad")
+    got = readers.read(tmp_path / "x.h5ad")
     assert got.n_vars == 5 and got.uns["sclin"]["found_in"] == "raw"
 
 
@@ -109,11 +95,11 @@ def test_stored_zeros_are_dropped(tmp_path):
 def test_versions_are_stripped_and_duplicates_summed():
     cells = ad.AnnData(sp.csr_matrix(COUNTS[:, :4]))
     cells.var_names = ["ENSG00000000001.1", "ENSG00000000001.2", "ENSG00000000002.1", "GENE"]
-    got = readers.finish(cells)
+    got = datasets.take(cells)
     assert list(got.var_names) == ["ENSG00000000001", "ENSG00000000002", "GENE"]
     np.testing.assert_array_equal(got.X.toarray()[:, 0], COUNTS[:, :2].sum(1))
     np.testing.assert_array_equal(got.X.toarray()[:, 1:], COUNTS[:, 2:4])
-    assert got.uns["sclin"]["n_gene_columns_summed"] == 1
+    assert got.uns["sclin"]["dropped"].iloc[0, :2].to_list() == ["genes", 1]
 
 
 def test_a_kept_result_is_made_again_when_its_file_or_options_change(cache, monkeypatch):

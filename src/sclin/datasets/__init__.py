@@ -12,11 +12,13 @@ from typing import Any
 import yaml
 from anndata import AnnData
 
+from sclin import matrices
 from sclin.datasets import readers, recipes, simulate
 from sclin.datasets.entries import Entry, catalogue, check_options
 from sclin.datasets.files import cache_dir, fetch, fetch_file, locate, memory, sha256_of
 from sclin.datasets.resources import orthologs, resource
 from sclin.errors import DataError, InputError, nearest
+from sclin.matrices import take
 
 __all__ = [
     "cache_dir",
@@ -27,6 +29,7 @@ __all__ = [
     "name_of",
     "orthologs",
     "resource",
+    "take",
 ]
 
 
@@ -88,13 +91,12 @@ def load(name: str | Path, **options: Any) -> AnnData:
             "`sclin data list` prints all names; a path to an .h5ad file works too."
         )
     parts = getattr(found, "adatas", {"": found})  # simulated species are several
-    for key, cells in parts.items():
+    for cells in parts.values():
         readers.name_columns(cells, columns, spec)
-        parts[key] = readers.finish(cells)
-        _distinct_genes(parts[key], spec)
+        _distinct_genes(cells, spec)
         if said:
-            parts[key].uns["sclin"]["dataset"] = spec
-        _leave_provenance(parts[key], own, entry)
+            cells.uns["sclin"]["dataset"] = spec
+        _leave_provenance(cells, own, entry)
     return parts.get("", found)
 
 
@@ -162,7 +164,7 @@ def _simulate(entry: Entry, options: dict[str, Any]) -> Any:
     return function(**options)
 
 
-_CODE = [Path(str(module.__file__)).read_bytes() for module in (readers, recipes)]
+_CODE = [Path(str(module.__file__)).read_bytes() for module in (readers, recipes, matrices)]
 
 
 def _parse(reader: str, paths: list[Path], options: Any, hashes: Any, code: Any) -> AnnData:

@@ -18,15 +18,20 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sclin.datasets.entries import check_options
-from sclin.errors import DataError, InputError, unknown
+from sclin.errors import DataError, InputError, SclinError, unknown
+from sclin.matrices import as_csr, take, value_kind
 
 __all__ = ["read", "read_dictionary"]
 
-# Names that layers of counts carry, in the order in which they are tried.
-COUNT_LAYERS = ("counts", "raw_counts", "raw", "spliced", "decontXcounts", "decontX")
 
-
-def read(path: str | Path, **options: Any) -> ad.AnnData:
+def read(
+    path: str | Path,
+    *,
+    layer: str | None = None,
+    values: str | None = None,
+    backed: bool = False,
+    **options: Any,
+) -> ad.AnnData:
     """Read a file of cells; the suffix decides how.
 
     Parameters
@@ -34,13 +39,25 @@ def read(path: str | Path, **options: Any) -> ad.AnnData:
     path
         ``.h5ad``, ``.zarr``, 10x ``.h5``, a folder with ``matrix.mtx``, ``.csv``, ``.tsv``
         (also ``.gz``), ``.rda``, ``.RData``.
+    layer, values
+        As in `sclin.matrices.take`.
+    backed
+        Leave the matrix of an ``.h5ad`` on disk and read rows as they are asked for; ``X`` is
+        then what the file has as ``X``.
     **options
-        Passed to the reader of the suffix.
+        Passed to the reader of the suffix: ``orientation`` of a table, ``name`` of an R object.
 
     Returns
     -------
     AnnData
-        CSR float32 ``X``; ``uns["sclin"]`` says what the values are and where they were found.
+        As `sclin.matrices.take` returns it.
+
+    Raises
+    ------
+    DataError
+        When the file is not readable.
+    InputError
+        When no matrix of it can be used, or an option does not exist.
     """
     path = Path(path)
     if not path.exists():
@@ -49,138 +66,65 @@ def read(path: str | Path, **options: Any) -> ad.AnnData:
     if path.is_dir() and suffix != ".zarr":
         suffix = ".mtx"
     by_suffix: dict[str, Callable[..., ad.AnnData]] = {
-        **dict.fromkeys((".h5ad", ".zarr"), read_h5ad),
-        **dict.fromkeys((".h5", ".mtx"), read_10x),
-        **dict.fromkeys((".csv", ".tsv", ".txt"), read_table),
-        **dict.fromkeys((".rda", ".rdata"), read_rda),
+        **dict.fromkeys((".h5ad", ".zarr"), _h5ad),
+        **dict.fromkeys((".h5", ".mtx"), _10x),
+        **dict.fromkeys((".csv", ".tsv", ".txt"), _table),
+        **dict.fromkeys((".rda", ".rdata"), _rda),
     }
     if suffix not in by_suffix:
         raise DataError(f"{path.name}: no reader for {suffix!r}; there are {', '.join(by_suffix)}.")
     reader = by_suffix[suffix]
+    options |= {"backed": True} if backed else {}
     check_options(path.name, options, list(signature(reader).parameters)[1:])
-    return reader(path, **options)
+    try:
+        cells = reader(path, **options)
+    except SclinError:
+        raise
+    except Exception as error:
+        # The parsers raise many classes for damaged files; the message is what matters.
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise DataError(f"{path} is not a readable {suffix} file: {reason}") from error
+    return (
+        _backed(cells, layer, path) if cells.isbacked else take(cells, layer=layer, values=values)
+    )
 
 
-# What the values are ----------------------------------------------------------------------------
-def value_kind(X: Any, *, limit: int = 2_000_000) -> str:
-    """Say what a matrix holds: ``counts``, ``log``, ``scaled`` or ``linear``.
-
-    Counts are whole numbers, none below zero; ``scaled`` has values below zero; ``log`` has
-    fractions and nothing above 20, since e to the 20 is more molecules than a cell holds;
-    ``linear`` is the rest (TPM, FPKM).
-
-    Parameters
-    ----------
-    X
-        Matrix, shape ``(n_cells, n_genes)``.
-    limit
-        Stored values looked at, taken from the start.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> value_kind(np.array([[0.0, 3.0], [1.0, 0.0]]))
-    'counts'
-    >>> value_kind(np.array([[0.0, 0.7], [1.4, 0.0]]))
-    'log'
-    """
-    data = np.asarray(X.data if sp.issparse(X) else X).ravel()[:limit]
-    if not np.isfinite(data).all():
-        raise InputError(f"The matrix holds {int((~np.isfinite(data)).sum())} values not finite.")
-    if data.size and data.min() < 0:
-        return "scaled"
-    if np.array_equal(data, np.round(data)):
-        return "counts"
-    return "log" if data.max() <= 20 else "linear"
-
-
-def as_csr(X: Any) -> sp.csr_matrix:
-    """CSR float32 without stored zeros; float32 CSR input is not copied."""
-    out = sp.csr_matrix(X, dtype=np.float32)
-    if out.nnz and not out.data.all():
-        out = out.copy()
-        out.eliminate_zeros()
-    out.sort_indices()
-    return out
+def _plain(X: Any, obs: Sequence[str] | pd.DataFrame, var: Sequence[str] | pd.DataFrame) -> Any:
+    """Put cells by genes together; names that repeat are seen to by `take`."""
+    frames = [
+        frame if isinstance(frame, pd.DataFrame) else pd.DataFrame(index=pd.Index(frame, dtype=str))
+        for frame in (obs, var)
+    ]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* names are not unique", category=UserWarning)
+        return ad.AnnData(X, *frames)
 
 
 def pack(
     X: Any,
-    obs: pd.DataFrame | Sequence[str],
+    obs: Sequence[str] | pd.DataFrame,
     var: Sequence[str] | pd.DataFrame,
     *,
     values: str | None = None,
-    found_in: str = "X",
 ) -> ad.AnnData:
-    """Cells by genes as an AnnData with what its values are."""
-    obs, var = (
-        frame if isinstance(frame, pd.DataFrame) else pd.DataFrame(index=pd.Index(frame, dtype=str))
-        for frame in (obs, var)
-    )
-    out = ad.AnnData(as_csr(X), obs=obs.rename(columns=str), var=var)
-    out.uns["sclin"] = {"values": values or value_kind(out.X), "found_in": found_in}
+    """Cells by genes as an AnnData with what its values are; a unit such as TPM is kept."""
+    unit = {"tpm": "linear", "fpkm": "linear"}
+    out = take(_plain(X, obs, var), values=unit.get(values or "", values))
+    out.uns["sclin"]["values"] = values or out.uns["sclin"]["values"]
     return out
 
 
 # h5ad and zarr ----------------------------------------------------------------------------------
-def read_h5ad(path: Path, *, layer: str | None = None, backed: bool = False) -> ad.AnnData:
-    """Read an h5ad file or a zarr folder, counts first.
-
-    Counts are looked for in ``X``, then in ``raw``, then in the layers.
-
-    Parameters
-    ----------
-    path
-        File, or folder that ends in ``.zarr``.
-    layer
-        Matrix to read: a layer, ``"X"`` or ``"raw"``; by default the first that holds counts,
-        or else ``X``.
-    backed
-        Leave the matrix on disk and read rows as they are asked for; ``X`` is then what the
-        file has as ``X``.
-
-    Returns
-    -------
-    AnnData
-        ``uns["sclin"]["values"]`` and ``["found_in"]`` say what was taken.
-
-    Raises
-    ------
-    DataError
-        When the file is not readable.
-    InputError
-        When ``layer`` does not exist.
-    """
-    try:
-        with warnings.catch_warnings():
-            # Old files are read as well as new ones; nothing for the reader to do about it.
-            warnings.filterwarnings("ignore", category=ad.OldFormatWarning)
-            warnings.filterwarnings("ignore", "Moving element", category=FutureWarning)
-            zarr = path.suffix == ".zarr"
-            source = ad.read_zarr(path) if zarr else ad.read_h5ad(path, backed=backed and "r")
-    except Exception as error:
-        # h5py and zarr raise many classes for damaged files; the message is what matters.
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise DataError(f"{path} is not a readable AnnData file: {reason}") from error
-    if source.isbacked:
-        return _backed(source, layer, path)
-    matrices = {"X": source.X}
-    if source.raw is not None:
-        matrices["raw"] = source.raw.X
-    matrices |= source.layers
-    if layer is not None and layer not in matrices:
-        raise unknown(f"matrix of {path.name}", layer, matrices)
-    order = [n for n in ("X", "raw", *COUNT_LAYERS, *matrices) if matrices.get(n) is not None]
-    counts = (n for n in order if value_kind(matrices[n]) == "counts")
-    found = layer or next(counts, "X")
-    if matrices[found] is None:
-        raise InputError(f"{path.name}: {found} is empty; the file has {', '.join(matrices)}.")
-    raw = source.raw is not None and found == "raw" and "raw" not in source.layers
-    var = (source.raw if raw else source).var.copy()
-    out = pack(matrices[found], source.obs, var, found_in=found)
-    out.obsm.update(dict(source.obsm))
-    out.uns.update({**source.uns, "sclin": {**source.uns.get("sclin", {}), **out.uns["sclin"]}})
-    return out
+def _h5ad(path: Path, *, backed: bool = False) -> ad.AnnData:
+    """Read an h5ad file or a zarr folder; ``backed`` leaves the matrix on disk."""
+    with warnings.catch_warnings():
+        # Old files are read as well as new ones; nothing for the reader to do about it.
+        warnings.filterwarnings("ignore", category=ad.OldFormatWarning)
+        warnings.filterwarnings("ignore", "Moving element", category=FutureWarning)
+        warnings.filterwarnings("ignore", ".* names are not unique", category=UserWarning)
+        if path.suffix == ".zarr":
+            return ad.read_zarr(path)
+        return ad.read_h5ad(path, backed="r" if backed else None)
 
 
 def _backed(source: ad.AnnData, layer: str | None, path: Path) -> ad.AnnData:
@@ -189,13 +133,15 @@ def _backed(source: ad.AnnData, layer: str | None, path: Path) -> ad.AnnData:
         raise InputError(
             f"{path.name}: backed files give X only; layer={layer!r} needs backed=False."
         )
+    if not source.obs_names.is_unique:
+        raise InputError(f"{path.name}: cell names repeat; read it with backed=False.")
     said = {"values": value_kind(source.X[:1000]), "found_in": "X", "backed": True}
     source.uns["sclin"] = {**source.uns.get("sclin", {}), **said}
     return source
 
 
 # Tables, 10x ------------------------------------------------------------------------------------
-def read_table(path: Path, *, orientation: str | None = None) -> ad.AnnData:
+def _table(path: Path, *, orientation: str | None = None) -> ad.AnnData:
     """Read a csv or tsv table of counts, cells in rows or in columns.
 
     Parameters
@@ -227,8 +173,8 @@ def read_table(path: Path, *, orientation: str | None = None) -> ad.AnnData:
             f"{'rows' if seen == 'genes_in_rows' else 'columns'} are named like genes."
         )
     if (orientation or seen) == "genes_in_rows":
-        return pack(X.T, columns, rows, found_in="table, genes in rows")
-    return pack(X, rows, columns, found_in="table, cells in rows")
+        return _plain(X.T.tocsr(), columns, rows)
+    return _plain(X, rows, columns)
 
 
 def _parse_table(path: Path, separator: str) -> tuple[list[str], list[str], sp.csr_matrix]:
@@ -272,21 +218,18 @@ def _gene_score(names: Sequence[str]) -> float:
     return max(float(ensembl), len(plain & _HOUSEKEEPING) / len(_HOUSEKEEPING))
 
 
-def read_10x(path: Path) -> ad.AnnData:
+def _10x(path: Path) -> ad.AnnData:
     """Read what Cell Ranger writes: a ``.h5`` file or a folder with ``matrix.mtx``."""
     import scanpy as sc
 
-    try:
-        if path.suffix == ".h5":
-            cells = sc.read_10x_h5(path)
-        else:
-            folder = path if path.is_dir() else path.parent
-            cells = sc.read_10x_mtx(folder, var_names="gene_ids")
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path} is not a readable 10x matrix: {error}") from error
+    if path.suffix == ".h5":
+        cells = sc.read_10x_h5(path)
+    else:
+        folder = path if path.is_dir() else path.parent
+        cells = sc.read_10x_mtx(folder, var_names="gene_ids")
     if "gene_ids" in cells.var:
         cells.var = cells.var.reset_index(names="symbol").set_index("gene_ids")
-    return pack(cells.X, cells.obs, cells.var, found_in="10x matrix")
+    return cells
 
 
 # R ----------------------------------------------------------------------------------------------
@@ -320,7 +263,7 @@ def r_matrix(value: Any) -> tuple[sp.csr_matrix, list[str], list[str]]:
     return as_csr(X), cells, genes
 
 
-def read_rda(path: Path, *, name: str | None = None) -> ad.AnnData:
+def _rda(path: Path, *, name: str | None = None) -> ad.AnnData:
     """Read cells out of an ``.rda`` or ``.RData`` file.
 
     Parameters
@@ -345,16 +288,13 @@ def read_rda(path: Path, *, name: str | None = None) -> ad.AnnData:
     value = objects[name]
     if hasattr(value, "assays") and hasattr(value, "meta.data"):
         active = str(getattr(value, "active.assay")[0])
-        matrix, found = value.assays[active].counts, f"Seurat assay {active}, counts"
+        matrix = value.assays[active].counts
         obs = getattr(value, "meta.data").copy()
     elif hasattr(value, "colData"):
-        matrix, found = (
-            value.assays.data.listData.get("counts"),
-            "SingleCellExperiment assay counts",
-        )
+        matrix = value.assays.data.listData.get("counts")
         obs = pd.DataFrame(dict(value.colData.listData))
     else:
-        matrix, found, obs = value, "R matrix", None
+        matrix, obs = value, None
     if not (hasattr(matrix, "Dim") or hasattr(matrix, "dims")):
         raise DataError(
             f"{path}: {name} is a {type(value).__name__}; a matrix, a Seurat object or a "
@@ -363,7 +303,7 @@ def read_rda(path: Path, *, name: str | None = None) -> ad.AnnData:
     X, cells, genes = r_matrix(matrix)
     obs = pd.DataFrame(index=cells) if obs is None else obs.set_axis(cells)
     text = [c for c in obs if obs[c].dtype.kind not in "iufb"]
-    return pack(X, obs.astype(dict.fromkeys(text, object)), genes, found_in=found)
+    return _plain(X, obs.astype(dict.fromkeys(text, object)), genes)
 
 
 # Pickles ----------------------------------------------------------------------------------------
@@ -432,41 +372,3 @@ def name_columns(adata: ad.AnnData, columns: dict[str, str], where: str) -> None
         if column in adata.obs:
             text = adata.obs[column].astype(object).map(str, na_action="ignore")
             adata.obs[column] = pd.Categorical(text)
-
-
-def finish(adata: ad.AnnData) -> ad.AnnData:
-    """Ensembl ids without versions, columns of one gene summed, a symbol for each gene."""
-    if not adata.obs_names.is_unique:
-        raise InputError("Cell names are not unique; make them so with obs_names_make_unique().")
-    if adata.isbacked:
-        return adata
-    ids = strip_versions(adata.var_names)
-    if "symbol" not in adata.var:
-        names = [c for c in ("feature_name", "gene_name", "gene_symbols") if c in adata.var]
-        adata.var["symbol"] = adata.var[names[0]].astype(str).to_numpy() if names else ids
-    codes, unique = pd.factorize(ids)
-    if len(unique) < len(ids):
-        pick = sp.csr_matrix((np.ones(len(ids), np.float32), (np.arange(len(ids)), codes)))
-        adata = ad.AnnData(
-            sp.csr_matrix(adata.X @ pick, dtype=np.float32),
-            obs=adata.obs,
-            var=adata.var[~ids.duplicated()],
-            uns=adata.uns,
-            obsm=adata.obsm,
-        )
-        adata.uns.setdefault("sclin", {})["n_gene_columns_summed"] = len(ids) - len(unique)
-    adata.var_names = pd.Index(unique, dtype=object)
-    return adata
-
-
-def strip_versions(ids: pd.Index) -> pd.Index:
-    """Drop the version of Ensembl ids and leave everything else alone.
-
-    Examples
-    --------
-    >>> strip_versions(pd.Index(["ENSG00000141510.18", "RP11-34P13.7"])).to_list()
-    ['ENSG00000141510', 'RP11-34P13.7']
-    """
-    # Species letters, type of feature, 11 digits: ENSG00000141510.18, ENSMUSG..., ENSMMUG...
-    pattern = r"^(ENS[A-Z]*[GTP]\d{11})\.\d+(_PAR_Y)?$"
-    return ids.astype(str).str.replace(pattern, r"\1\2", regex=True)

@@ -14,23 +14,24 @@ import scipy.sparse as sp
 
 from sclin.datasets import readers
 from sclin.errors import InputError
+from sclin.matrices import as_csr
 
 Paths = list[Path]
 
 
 def h5ad(paths: Paths, *, layer: str | None = None, backed: bool = False) -> ad.AnnData:
     """One h5ad file."""
-    return readers.read_h5ad(paths[0], layer=layer, backed=backed)
+    return readers.read(paths[0], layer=layer, backed=backed)
 
 
 def table(paths: Paths) -> ad.AnnData:
     """One csv table, cells in rows."""
-    return readers.read_table(paths[0])
+    return readers.read(paths[0])
 
 
 def oligodendroglioma(paths: Paths) -> ad.AnnData:
     """TPM / 10; the patient is the first part of a cell's name."""
-    cells = readers.read_h5ad(paths[0])
+    cells = readers.read(paths[0])
     normal = {"Oligodendrocytes (non-malignant)": "oligodendrocyte"}
     normal["Microglia/Macrophage"] = "microglia"
     cells.obs = cells.obs.rename(columns={"cell_type": "published_cell_type"})
@@ -47,12 +48,12 @@ def pbmc3k(paths: Paths) -> ad.AnnData:
     matrix = readers.load_rda(paths[0])["pbmc3k"]
     X, cells, genes = readers.r_matrix(matrix)
     obs = pd.DataFrame({"cell_type": np.asarray(matrix.cell_type, dtype=object)}, index=cells)
-    return readers.pack(X, obs, genes, found_in="dgCMatrix")
+    return readers.pack(X, obs, genes)
 
 
 def ifnb_pbmc(paths: Paths) -> ad.AnnData:
     """Seurat object; conditions are named ctrl and stim."""
-    cells = readers.read_rda(paths[0])
+    cells = readers.read(paths[0])
     cells.obs["stim"] = cells.obs["stim"].astype(str).str.lower()
     return cells
 
@@ -61,7 +62,7 @@ def ifnb_pbmc_2k(paths: Paths) -> ad.AnnData:
     """Two matrices of one study, control and stimulated; barcodes get the condition in front."""
     parts = []
     for condition in ("ctrl", "stim"):
-        part = readers.read_rda(paths[0], name=f"pbmc.{condition}")
+        part = readers.read(paths[0], name=f"pbmc.{condition}")
         part.obs["condition"] = condition
         part.obs_names = [f"{condition}_{name}" for name in part.obs_names]
         parts.append(part)
@@ -69,19 +70,19 @@ def ifnb_pbmc_2k(paths: Paths) -> ad.AnnData:
         raise InputError(f"{paths[0].name}: the two matrices do not have the same genes.")
     obs = pd.concat([part.obs for part in parts])
     X = sp.vstack([part.X for part in parts])
-    return readers.pack(X, obs, list(parts[0].var_names), found_in="dgCMatrix")
+    return readers.pack(X, obs, list(parts[0].var_names))
 
 
 def muscat_pbmc(paths: Paths) -> ad.AnnData:
     """SingleCellExperiment; a sample is a condition and a donor, as in stim107."""
-    cells = readers.read_rda(paths[0])
+    cells = readers.read(paths[0])
     cells.obs["donor"] = cells.obs["sample_id"].astype(str).str.replace(r"\D", "", regex=True)
     return cells
 
 
 def _mixology(counts: Path, metadata: Path, prefix: str = "") -> ad.AnnData:
     """One experiment of sc_mixology: genes in rows, Ensembl ids, ERCC rows left out."""
-    cells = readers.read_table(counts, orientation="genes_in_rows")
+    cells = readers.read(counts, orientation="genes_in_rows")
     obs = pd.read_csv(metadata, index_col=0)
     if list(obs.index) != list(cells.obs_names):
         raise InputError(f"{counts.name} and {metadata.name} do not list the same cells.")
@@ -113,7 +114,7 @@ def cell_lines(paths: Paths) -> ad.AnnData:
     parts = [_mixology(*pair, plate) for pair, plate in zip(pairs, plates, strict=True)]
     said = [part.uns["sclin"] for part in parts]
     cells = ad.concat(parts, join="outer", fill_value=0) if len(parts) > 1 else parts[0]
-    cells = readers.pack(cells.X, cells.obs, list(cells.var_names), found_in=said[0]["found_in"])
+    cells = readers.pack(cells.X, cells.obs, list(cells.var_names))
     cells.uns["sclin"]["n_ercc_rows_left_out"] = sum(s["n_ercc_rows_left_out"] for s in said)
     cells.uns["sclin"]["n_doublets"] = int(cells.obs["doublet"].sum())
     return _symbols(cells, dictionary)
@@ -150,9 +151,8 @@ def myoblast(paths: Paths) -> ad.AnnData:
     obs = sheet.rename(columns={"Pseudotime": "published_pseudotime", "State": "published_state"})
     obs["time"] = pd.to_numeric(obs["Hours"].astype(str)).astype(float)
     obs["batch"] = obs["Library"].astype(str).str.rsplit("_", n=1).str[0]
-    cells = readers.pack(X, obs, genes, values="fpkm", found_in="HSMM_expr_matrix")
-    cells.var["symbol"] = annotation["gene_short_name"].astype(str).reindex(genes).to_numpy()
-    return cells
+    var = pd.DataFrame({"symbol": annotation["gene_short_name"].astype(str)}).reindex(genes)
+    return readers.pack(X, obs, var, values="fpkm")
 
 
 def thp1_crispr(paths: Paths) -> ad.AnnData:
@@ -169,7 +169,7 @@ def thp1_crispr(paths: Paths) -> ad.AnnData:
     obs["n_guide_molecules"] = guides.max(axis=1).toarray().ravel()
     obs["batch"] = data["extra_covariates"]["bio_rep"].astype(str).to_numpy()
     obs.index = obs.index.map("cell_{}".format)
-    cells = readers.pack(X, obs, genes, found_in="response_matrix")
+    cells = readers.pack(X, obs, genes)
     cells.uns["sclin"]["n_cells_without_guide"] = int((obs["n_guide_molecules"] == 0).sum())
     return cells
 
@@ -181,7 +181,7 @@ def tabula_sapiens(
     rules = {"v1": lambda n: n < 16, "v2": lambda n: n > 16, "all": lambda n: n == n}
     if version not in rules:
         raise InputError(f"version={version!r}: use 'v2', 'v1' or 'all'.")
-    cells = readers.read_h5ad(paths[0], layer=layer, backed=backed)
+    cells = readers.read(paths[0], layer=layer, backed=backed)
     if "donor_id" not in cells.obs:
         has = ", ".join(cells.obs.columns)
         raise InputError(f"{paths[0].name}: obs has no column 'donor_id'; it has {has}.")
@@ -194,7 +194,7 @@ def tabula_sapiens(
     if not keep.all():
         # Of a backed file only the rows of the donors that stay are read.
         cells = cells[keep].to_memory() if cells.isbacked else cells[keep].copy()
-        cells.X = readers.as_csr(cells.X)
+        cells.X = as_csr(cells.X)
         said["backed"] = False
     cells.uns["sclin"] = said
     return cells
@@ -207,7 +207,7 @@ def cd4_perturb(
 
     ``non_targeting`` names their label in the column guide_type; usual labels are found.
     """
-    cells = readers.read_h5ad(paths[0], layer=layer, backed=backed)
+    cells = readers.read(paths[0], layer=layer, backed=backed)
     if "guide_type" in cells.obs and "perturbed_gene_name" in cells.obs:
         kind = cells.obs["guide_type"].astype(str)
         usual = kind.str.contains("non-targeting|non_targeting|ntc", case=False)

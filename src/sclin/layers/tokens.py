@@ -15,8 +15,8 @@ import scipy.sparse as sp
 import zarr
 from numpy.typing import NDArray
 
-from sclin.datasets.readers import strip_versions, value_kind
 from sclin.errors import DataError, InputError, ModelError
+from sclin.matrices import strip_versions, value_kind
 
 __all__ = ["Cells", "GeneMatch", "fingerprints", "match_genes", "open_cells"]
 
@@ -218,11 +218,15 @@ def check_values(
     """
     where = "X" if layer is None else f"layers[{layer!r}]"
     rows = np.unique(np.linspace(0, adata.n_obs - 1, min(adata.n_obs, 64)).astype(int))
-    data = np.concatenate([read_rows(adata, i, i + 1, layer=layer).data for i in rows] or [[]])
-    kind = value_kind(data)
+    sample = sp.vstack([read_rows(adata, i, i + 1, layer=layer) for i in rows], format="csr")
+    data, kind = sample.data, value_kind(sample)
     said = adata.uns.get("sclin", {}).get("values") if layer is None else None
+    if kind == "unclear":
+        kind = "linear" if said in ("linear", "tpm", "fpkm") else "log"
     remedy = f"{model} reads {'log1p values' if wanted == 'log' else 'counts'}; name them: layer=."
-    if kind == "scaled":
+    if kind == "not finite":
+        raise InputError(f"{where} holds values that are not finite.")
+    if kind in ("scaled", "negative"):
         raise ModelError(
             f"{where} holds negative values (lowest {data.min():.3g}): it was scaled. {remedy}"
         )
@@ -231,9 +235,9 @@ def check_values(
             f"{where} holds {str(said).upper()}: {model} reads raw counts, whose total is part of "
             "its input. Models that read ranks, such as geneformer and tiny, take such values."
         )
-    if wanted == "log" and data.any() and kind != "log":
+    if wanted == "log" and data.any() and not kind.startswith("log"):
         raise ModelError(f"{where} looks like counts (highest {data.max():.3g}). {remedy}")
-    if wanted != "log" and "log" in (kind, said):
+    if wanted != "log" and (kind.startswith("log") or said == "log"):
         raise ModelError(f"{where} looks like log values (highest {data.max():.3g}). {remedy}")
 
 

@@ -21,8 +21,8 @@ from scipy.spatial.distance import squareform
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.preprocessing import scale
 
-from sclin.datasets.readers import strip_versions
 from sclin.errors import InputError, nearest
+from sclin.matrices import strip_versions
 from sclin.representations import dense, labels, log_normalize
 from sclin.statistics import Interval, spearman
 from sclin.tasks.draws import queue
