@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sclin.errors import InputError, nearest
+from sclin.errors import InputError, nearest, unknown
 from sclin.statistics import Interval
 
 __all__ = ["COLUMNS", "KEY", "compare", "freeze", "load", "over_seeds", "row", "save", "table"]
@@ -27,65 +27,53 @@ COLUMNS = (
 )  # fmt: skip
 _NUMBERS = ("value", "ci_low", "ci_high", "n", "relative_depth", "seed")
 _TEXT = tuple(c for c in COLUMNS if c not in (*_NUMBERS, "higher_is_better"))
+_SAID = {"higher_is_better": True, "protocol": "corrected", "source": "reproduced"}
+_DEFAULTS: dict[str, Any] = dict.fromkeys(_TEXT, "") | dict.fromkeys(_NUMBERS, np.nan) | _SAID
 _WORDS = {"protocol": ("corrected", "as_published"), "source": ("reproduced", "published")}
 
 
 def row(
-    *,
-    task: str,
-    dataset: str,
-    metric: str,
-    value: float | Interval,
-    protocol: str = "corrected",
-    representation: str = "",
-    head: str = "",
-    variant: str = "",
-    split: str = "",
-    ci_low: float = np.nan,
-    ci_high: float = np.nan,
-    n: int | None = None,
-    unit: str = "",
-    higher_is_better: bool = True,
-    model: str = "",
-    layer: str = "",
-    relative_depth: float = np.nan,
-    seed: int | None = None,
-    source: str = "reproduced",
-    note: str = "",
-    profile: str | None = None,
+    *, task: str, dataset: str, metric: str, value: float | Interval, **fields: Any
 ) -> dict[str, Any]:
     """One row: one number.
 
     Parameters
     ----------
-    task, dataset, metric, protocol, representation, head, split, seed, source
-        What was asked, of which cells, and how; columns of `KEY`.
+    task, dataset, metric
+        What was asked, and of which cells.
     value
         The number; an `Interval` fills ``ci_low``, ``ci_high`` and ``n`` as well.
-    variant
-        What else tells this row from others, such as ``shuffled_labels`` or ``n_genes=500``.
-    n, unit
-        Number of units that the interval rests on, and what a unit is (``donor``, ``cell``).
-    model, layer, relative_depth
-        Of a layer; a representation ``layer:MODEL/i`` fills the first two.
-    note
-        A remark for readers; never what tells two rows apart.
-    profile
-        Defaults to the environment's ``SCLIN_PROFILE``, then to ``offline``.
+    **fields
+        Other `COLUMNS`; text is empty and numbers are missing where nothing is said.
+        ``protocol`` is ``corrected``, ``source`` is ``reproduced``, ``higher_is_better`` is true,
+        and ``profile`` what the environment's ``SCLIN_PROFILE`` says, else ``offline``.
+        ``variant`` is what else tells this row from others, such as ``shuffled_labels``; ``n``
+        and ``unit`` what the interval rests on, such as donors. A representation
+        ``layer:MODEL/i`` fills ``model`` and ``layer``.
+        ``note`` is a remark for readers; never what tells two rows apart.
 
     Returns
     -------
     dict
         Keys are `COLUMNS`.
+
+    Raises
+    ------
+    InputError
+        A field is no column.
     """
+    for name in fields.keys() - set(COLUMNS):
+        raise unknown("column of results", name, COLUMNS)
     if isinstance(value, Interval):
-        value, ci_low, ci_high, size = value
-        n = size if n is None else n
-    if representation.startswith("layer:") and not model:
-        model, _, layer = representation.removeprefix("layer:").rpartition("/")
-    fields = locals()
-    fields["profile"] = profile or os.environ.get("SCLIN_PROFILE", "offline")
-    return {column: fields[column] for column in COLUMNS}
+        value, fields["ci_low"], fields["ci_high"], n = value
+        fields.setdefault("n", n)
+    what = str(fields.get("representation", ""))
+    if what.startswith("layer:") and not fields.get("model"):
+        fields["model"], _, fields["layer"] = what.removeprefix("layer:").rpartition("/")
+    profile = os.environ.get("SCLIN_PROFILE", "offline")
+    asked = {"task": task, "dataset": dataset, "metric": metric, "value": value}
+    whole = {**_DEFAULTS, "profile": profile, **asked, **fields}
+    return {column: whole[column] for column in COLUMNS}
 
 
 def table(*parts: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
@@ -112,10 +100,10 @@ def table(*parts: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=list(COLUMNS))
     for frame in frames:
         given = set(map(str, frame))
-        absent, unknown = set(COLUMNS) - given, given - set(COLUMNS)
-        if absent or unknown:
+        absent, other = set(COLUMNS) - given, given - set(COLUMNS)
+        if absent or other:
             raise InputError(
-                f"A results table lacks {sorted(absent)} and has {sorted(unknown)} too many; "
+                f"A results table lacks {sorted(absent)} and has {sorted(other)} too many; "
                 "make its rows with sclin.results.row. Tables of the first edition must be run "
                 "again."
             )
