@@ -20,6 +20,7 @@ MODULES = {
         "projection",
         "linear",
         "pp",
+        "tl",
     ],
     "tasks": ["tasks", "judge"],
     "layers": ["layers", "layers.store", "layers.models", "layers.tiny"],

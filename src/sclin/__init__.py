@@ -11,7 +11,7 @@ __version__ = _version("sclin")
 _MODULES = (
     "datasets", "errors", "evaluation", "heads", "judge", "layers", "linear", "normalization",
     "notebooks", "plotting", "pp", "projection", "published", "representations", "results",
-    "statistics", "tasks",
+    "statistics", "tasks", "tl",
 )  # fmt: skip
 _ENGINE = ("evaluate", "measure")
 
