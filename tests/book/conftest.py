@@ -53,7 +53,7 @@ def address(book: Path):
 
 
 @pytest.fixture(scope="session")
-def browser(book: Path):
+def browser():
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     binary = shutil.which("chromium")
     if binary is None:
