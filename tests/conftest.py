@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import jupytext
 import numpy as np
 import pandas as pd
 import pytest
@@ -54,6 +56,26 @@ def simulated(seed: int = 0, donors: int = 4, genes: int = 120) -> AnnData:
 def cells() -> AnnData:
     """240 cells of 3 classes and 4 donors, 120 genes."""
     return simulated()
+
+
+@pytest.fixture(scope="session")
+def functions_of() -> Callable[..., SimpleNamespace]:
+    """Give functions that a chapter defines; of its other lines only the imports are run."""
+
+    def read(chapter: str, *names: str) -> SimpleNamespace:
+        cells = jupytext.read(Path(__file__).parents[1] / "notebooks" / f"{chapter}.md").cells
+        code = ast.parse("\n".join(c.source for c in cells if c.cell_type == "code"))
+        imports = (ast.Import, ast.ImportFrom)
+        code.body = [
+            part
+            for part in code.body
+            if isinstance(part, imports) or getattr(part, "name", None) in names
+        ]
+        found: dict = {}
+        exec(compile(code, chapter, "exec"), found)
+        return SimpleNamespace(**found)
+
+    return read
 
 
 @pytest.fixture(scope="session")

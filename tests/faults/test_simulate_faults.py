@@ -29,9 +29,3 @@ def test_unknown_species_and_kind_are_named():
         data.pairs("human", "gibbon")
     with pytest.raises(InputError, match="one2few"):
         data.pairs("human", "mouse", kind="one2few")
-
-
-def test_realism_needs_cells():
-    adata = simulate.atlas(n_cells=40, n_genes=60)
-    with pytest.raises(InputError, match="40"):
-        simulate.realism(adata, adata)

@@ -33,12 +33,13 @@ def published(species, pairs):
     }
 
 
-def test_near_species_are_named_better_than_far_ones(three, mammals):
+def test_near_species_are_named_better_than_far_ones(three, mammals, functions_of):
+    species_matrix = functions_of("07_cross_species", "species_matrix").species_matrix
     pairs = partial(mammals.pairs, kind=None)
     tables = [
         judged(t).table for t in cross_species.transfers(three, pairs, "cell_type", min_cells=5)
     ]
-    square = cross_species.species_matrix(pd.concat(tables))
+    square = species_matrix(pd.concat(tables))
     assert np.isnan(np.diag(square)).all() and np.isfinite(square.to_numpy()).sum() == 6
     assert square.loc["human", "mouse"] > square.loc["human", "platypus"]
 
@@ -63,11 +64,12 @@ def test_published_transfer_agrees_with_its_formula():
     assert (basis.classes_[a.argmax(axis=0)] == told).mean() > 0.995
 
 
-def test_as_published_has_a_diagonal_that_lifts_the_mean():
+def test_as_published_has_a_diagonal_that_lifts_the_mean(functions_of):
+    species_matrix = functions_of("07_cross_species", "species_matrix").species_matrix
     data = simulate.species(n_cells=450, n_genes=300, seed=2)
     two = {name: data.adatas[name] for name in ("human", "platypus")}
     found = published(two, partial(data.pairs, kind=None))
-    square = cross_species.species_matrix(pd.concat([f.table for f in found.values()]))
+    square = species_matrix(pd.concat([f.table for f in found.values()]))
     assert np.isfinite(square.to_numpy()).all()
     mean = cross_species.off_diagonal_mean(square)
     assert square.to_numpy().mean() > mean.value

@@ -25,7 +25,6 @@ __all__ = [
     "catalogue",
     "fetch",
     "load",
-    "load_many",
     "name_of",
     "orthologs",
     "resource",
@@ -98,36 +97,6 @@ def load(name: str | Path, **options: Any) -> AnnData:
             cells.uns["sclin"]["dataset"] = spec
         _leave_provenance(cells, own, entry)
     return parts.get("", found)
-
-
-def load_many(datasets: str | AnnData | list[str | AnnData]) -> dict[str, AnnData]:
-    """Load one dataset or several.
-
-    Parameters
-    ----------
-    datasets
-        What `load` takes as a name, an AnnData, or a list of these.
-
-    Returns
-    -------
-    dict
-        Cells by name; a name that comes twice gets a number.
-
-    Raises
-    ------
-    InputError
-        When the list is empty, or gene names repeat.
-    """
-    entries = list(datasets) if isinstance(datasets, list | tuple) else [datasets]
-    if not entries:
-        raise InputError("The list of datasets is empty; name at least one, such as baron_human.")
-    found: dict[str, AnnData] = {}
-    for entry in entries:
-        cells = load(entry) if isinstance(entry, str | Path) else entry
-        name = name_of(cells)
-        _distinct_genes(cells, name)
-        found[name if name not in found else f"{name} #{len(found) + 1}"] = cells
-    return found
 
 
 def name_of(adata: AnnData) -> str:

@@ -21,7 +21,6 @@ __all__ = [
     "atlas",
     "infection",
     "perturbation",
-    "realism",
     "regulation",
     "species",
     "trajectory",
@@ -496,67 +495,3 @@ def _knock_outs(
     )
     fold[:, np.arange(n), np.arange(n)] = np.where(null, 0.0, -2.0)
     return pathway, null, fold
-
-
-def realism(sim: ad.AnnData, real: ad.AnnData, *, seed: int = 0) -> pd.DataFrame:
-    """Hold simulated counts against real ones.
-
-    Genes have no common names, so both matrices are reduced to per-cell and per-gene summaries and
-    to the genes in order of their mean.
-
-    Parameters
-    ----------
-    sim, real
-        Counts; at least 50 cells each.
-    seed
-        Seed of the subsample and of the folds.
-
-    Returns
-    -------
-    DataFrame
-        Columns measure, simulated, real: library size (median, spread), genes seen, dispersion of
-        well-seen genes, and the cross-validated balanced accuracy of a random forest that tells
-        the two apart (0.5 = it cannot), from five summaries of a cell and from the 200 strongest
-        genes in order.
-
-    Raises
-    ------
-    InputError
-        If either set holds fewer than 50 cells.
-    """
-    from sklearn.ensemble import RandomForestClassifier
-    from sklearn.model_selection import StratifiedKFold, cross_val_score
-
-    rng = np.random.default_rng(seed)
-    n = min(sim.n_obs, real.n_obs, 1000)
-    if n < 50:
-        raise InputError(f"realism() found {sim.n_obs} and {real.n_obs} cells: it needs 50 each.")
-    rows: dict[str, dict[str, float]] = {}
-    five, strongest = [], []
-    for name, adata in (("simulated", sim), ("real", real)):
-        X = sp.csr_matrix(adata.X)[np.sort(rng.permutation(adata.n_obs)[:n])].astype(np.float64)
-        depth, n_seen = np.maximum(X.sum(1).A1, 1), np.diff(X.indptr)
-        scaled = sp.diags(np.median(depth) / depth) @ X
-        mean = scaled.mean(0).A1
-        good = mean > 0.5
-        variance = scaled.multiply(scaled).mean(0).A1 - mean**2
-        dispersion = (variance - mean)[good] / mean[good] ** 2
-        rows[name] = {
-            "library size, median (molecules)": np.median(depth),
-            "library size, sd of log10": np.log10(depth).std(),
-            "genes seen in a cell, median": np.median(n_seen),
-            "genes never seen, share": (mean == 0).mean(),
-            "dispersion of genes with mean > 0.5, median": np.median(dispersion),
-        }
-        top = scaled[:, np.argsort(-mean, kind="stable")[:200]].toarray()
-        share = np.sort(top, axis=1)[:, ::-1] / np.median(depth)
-        shares = share[:, 0], share[:, :20].sum(1), share.sum(1)
-        five.append(np.column_stack([np.log(depth), np.log(n_seen + 1), *shares]))
-        strongest.append(np.log1p(np.pad(top, ((0, 0), (0, 200 - top.shape[1])))))
-    table, y = pd.DataFrame(rows), np.repeat([0, 1], n)
-    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-    for what, blocks in (("five summaries", five), ("200 strongest genes", strongest)):
-        forest = RandomForestClassifier(100, min_samples_leaf=3, random_state=seed)
-        score = cross_val_score(forest, np.vstack(blocks), y, cv=folds, scoring="balanced_accuracy")
-        table.loc[f"telling them apart from {what}, balanced accuracy"] = [score.mean(), np.nan]
-    return table.rename_axis("measure").reset_index()

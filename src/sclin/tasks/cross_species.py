@@ -35,7 +35,6 @@ __all__ = [
     "one_to_one",
     "published_transfers",
     "read_orthologs",
-    "species_matrix",
     "transfers",
 ]
 
@@ -221,28 +220,6 @@ def transfers(
             train = np.flatnonzero((of == source) & known)
             test = np.flatnonzero((of == target) & (known if types == "shared" else True))
             yield Transfer(source, target, cells, (train, test))
-
-
-def species_matrix(table: pd.DataFrame, *, metric: str = "f1_macro") -> pd.DataFrame:
-    """Rows of one method as a matrix: species learnt from by species named.
-
-    Parameters
-    ----------
-    table
-        Results whose ``dataset`` ends in ``SOURCE to TARGET``, of one representation and head.
-    metric
-        Metric to take.
-
-    Returns
-    -------
-    DataFrame
-        The diagonal is missing unless the protocol gives one.
-    """
-    rows = table[table["metric"].eq(metric)]
-    ways = rows["dataset"].str.extract(r"(?P<source>\S+) to (?P<target>\S+)$")
-    names = list(dict.fromkeys([*ways["source"], *ways["target"]]))
-    square = rows["value"].groupby([ways["source"], ways["target"]]).first().unstack()
-    return square.reindex(index=names, columns=names)
 
 
 def off_diagonal_mean(matrix: pd.DataFrame, *, n_boot: int = 1000, seed: int = 0) -> Interval:

@@ -160,13 +160,7 @@ class ClusterwiseClassifier(ClassifierMixin, BaseEstimator):
 
 
 def clusterwise(
-    *,
-    n_genes: int = 20_000,
-    n_components: int = 220,
-    n_neighbors: int = 15,
-    resolution: float = 0.4,
-    majority: bool = True,
-    seed: int = 0,
+    *, n_genes: int = 20_000, n_components: int = 220, seed: int = 0, **options: Any
 ) -> Pipeline:
     """Build the published head: ANOVA, scaling, whitened components, a model per cluster.
 
@@ -174,10 +168,10 @@ def clusterwise(
     ----------
     n_genes, n_components
         Genes kept by ANOVA, and components.
-    n_neighbors, resolution, majority
-        Of `ClusterwiseClassifier`.
     seed
         Seed of the components and of the clusters.
+    **options
+        Of `ClusterwiseClassifier`, such as ``n_neighbors`` and ``majority``.
 
     Returns
     -------
@@ -187,9 +181,7 @@ def clusterwise(
     return make_pipeline(
         AnovaSelector(k=n_genes),
         ImplicitPCA(n_components=n_components, whiten=True, seed=seed),
-        ClusterwiseClassifier(
-            n_neighbors=n_neighbors, resolution=resolution, majority=majority, seed=seed
-        ),
+        ClusterwiseClassifier(seed=seed, **options),
     )
 
 

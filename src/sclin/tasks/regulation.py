@@ -1,4 +1,4 @@
-"""Genes that go with a transcription factor: the published score, a matched test, enrichment.
+"""Genes that go with a transcription factor: the published score and a matched test.
 
 The matched test asks one question per gene: among cells of one donor and one depth, is the gene
 seen more often in cells that hold the factor? The answer has an exact conditional p.
@@ -6,7 +6,7 @@ seen more often in cells that hold the factor? The answer has an exact condition
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import lgamma
 from typing import Any
 
@@ -16,13 +16,13 @@ from anndata import AnnData
 from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.stats import false_discovery_control, hypergeom, norm
+from scipy.stats import false_discovery_control, norm
 
 from sclin.errors import InputError, nearest
 from sclin.normalization import RankNormalizer
 from sclin.representations import labels
 
-__all__ = ["association", "enrichment", "published_score", "strata"]
+__all__ = ["association", "published_score", "strata"]
 
 _QUANTILES = tuple(np.linspace(0.50, 0.95, 10))
 _FREQUENCIES = tuple(np.linspace(0.01, 0.20, 10))
@@ -262,35 +262,3 @@ def association(
     })  # fmt: skip
     order = np.lexsort([-table["log_odds"].abs(), table["p_value"]])
     return table.iloc[order].reset_index(drop=True)
-
-
-def enrichment(
-    found: Iterable[str], targets: Iterable[str], background: Iterable[str]
-) -> dict[str, float]:
-    """Overlap of a list of genes with a curated set, by the hypergeometric law.
-
-    Parameters
-    ----------
-    found, targets
-        The list and the set; both are cut to the background.
-    background
-        All genes that were tested.
-
-    Returns
-    -------
-    dict
-        n_list and n_set; hits, the genes in both; expected and fold, the hits by chance and over
-        chance (NaN where none is expected); p_value, the chance of as many hits or more.
-
-    Examples
-    --------
-    >>> enrichment("abc", "abh", "abcdefgh")["hits"]
-    2
-    """
-    pool = set(background)
-    listed, known = set(found) & pool, set(targets) & pool
-    sizes, hits = {"n_list": len(listed), "n_set": len(known)}, len(listed & known)
-    expected = len(listed) * len(known) / max(len(pool), 1)
-    p_value = float(hypergeom.sf(hits - 1, len(pool), len(known), len(listed)))
-    fold = hits / expected if expected else float("nan")
-    return {**sizes, "hits": hits, "expected": expected, "fold": fold, "p_value": p_value}

@@ -178,14 +178,11 @@ def equal_cells(
         )
     rng = np.random.default_rng(seed)
     size = min(int((y == kind).sum()) for y in of.values() for kind in shared)
-    return {
-        name: adatas[name][
-            np.concatenate(
-                [rng.choice(np.flatnonzero(y == kind), size, replace=False) for kind in shared]
-            )
-        ]
-        for name, y in of.items()
-    }, size
+    sets = {}
+    for name, y in of.items():
+        rows = [rng.choice(np.flatnonzero(y == kind), size, replace=False) for kind in shared]
+        sets[name] = adatas[name][np.concatenate(rows)]
+    return sets, size
 
 
 def rank_correlation(

@@ -30,7 +30,6 @@ __all__ = [
     "pseudotime",
     "reference_pca",
     "score",
-    "undo_padding",
 ]
 
 _MIN_CELLS = 20  # below this, a rank correlation inside one donor is noise
@@ -354,27 +353,3 @@ def padded_overlap(a: Any, b: Any, *, n_neighbors: int = 30) -> NDArray[np.float
         stored = sparse.csr_matrix((np.ones(graph.nnz), graph.indices, graph.indptr), a.shape)
         tables.append(stored + padding)
     return tables[0].multiply(tables[1]).getnnz(axis=1) / n_neighbors
-
-
-def undo_padding(value: ArrayLike, *, n_neighbors: int = 30) -> NDArray[np.float64]:
-    """Take the false match out of a published neighbourhood overlap.
-
-    Parameters
-    ----------
-    value
-        Overlap with ``n_neighbors`` slots of which one is padding.
-    n_neighbors
-        Number of slots, k.
-
-    Returns
-    -------
-    ndarray
-        ``(k v - 1) / (k - 1)``.
-
-    Examples
-    --------
-    >>> undo_padding(1 / 30)
-    array(0.)
-    """
-    k = n_neighbors
-    return np.asarray((k * np.asarray(value, dtype=float) - 1) / (k - 1))
