@@ -291,7 +291,7 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
             genes = X.var_names
         X = X.X if _is_anndata(X) else X
         if genes is not None and not reset:
-            X = X[:, self._gene_order(genes)]
+            X = getattr(X, "iloc", X)[:, self._gene_order(genes)]
         X = _validated(self, X, reset=reset, names=genes)
         if isinstance(X, RankMatrix):
             if self.rank and self.order == "average_then_rank" and reset:

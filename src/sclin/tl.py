@@ -140,10 +140,11 @@ def project(
         Some genes of the reference are missing.
     """
     adata = adata.copy() if copy else adata
-    known = read_h5ad(reference) if isinstance(reference, str | Path) else reference
-    if "threshold" not in known.uns.get("sclin", {}):
+    is_file = isinstance(reference, str | Path) and Path(reference).is_file()
+    known: Any = read_h5ad(reference) if is_file else reference
+    if "threshold" not in getattr(known, "uns", {}).get("sclin", {}):
         raise InputError(
-            "This AnnData is no reference: uns['sclin'] has no threshold. "
+            f"Neither a reference nor a file of one: {str(known).splitlines()[0]}.\n"
             "Make one of labelled cells: sclin.tl.reference(cells, 'cell_type')."
         )
     threshold = known.uns["sclin"]["threshold"]

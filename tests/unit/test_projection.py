@@ -116,7 +116,9 @@ def test_genes_are_put_in_order_by_name():
     shuffle = RNG.permutation(200)
     model = CentroidProjection().fit(X, Y, genes=names)
     expected = model.coefficients(X)
-    np.testing.assert_allclose(model.coefficients(X[:, shuffle], genes=names[shuffle]), expected)
+    for form in (np.asarray, pd.DataFrame):
+        found = model.coefficients(form(X[:, shuffle]), genes=names[shuffle])
+        np.testing.assert_allclose(found, expected)
     query = anndata.AnnData(X[:, shuffle])
     query.var_names = names[shuffle]
     basis = anndata.AnnData(X)

@@ -136,8 +136,9 @@ class TestProject:
         cells = atlas()
         with pytest.raises(InputError, match=r"No column of obs is called 'celltype'.*'cell_type'"):
             sclin.tl.reference(cells, "celltype")
-        with pytest.raises(InputError, match=r"no reference.*sclin\.tl\.reference"):
-            sclin.tl.project(cells, cells)
+        for wrong, name in [(cells, "AnnData object .*"), ("here.h5ad", "here.h5ad")]:
+            with pytest.raises(InputError, match=rf"nor a file of one: {name}.\n.*tl\.reference"):
+                sclin.tl.project(cells, wrong)
         other = cells.copy()
         other.var_names = [*cells.var_names[:20], *(f"OTHER{g}" for g in range(100))]
         with pytest.raises(InputError, match=r"100 of the reference's 120 genes .*min_shared=0.5"):
