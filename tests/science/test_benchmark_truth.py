@@ -24,13 +24,19 @@ def judged(t, **options):
     )  # fmt: skip
 
 
-def published(species, pairs):
-    return {
-        str(t): judged(
-            t, representations={"rank": representation("counts")}, heads={"projection": head}
-        )
-        for t, head in cross_species.published_transfers(species, pairs, "cell_type")
-    }
+@pytest.fixture(scope="module")
+def published(functions_of):
+    chapter = functions_of("07_cross_species", "side_by_side", "published_transfers")
+
+    def judge(species, pairs):
+        return {
+            str(t): judged(
+                t, representations={"rank": representation("counts")}, heads={"projection": head}
+            )
+            for t, head in chapter.published_transfers(species, pairs, "cell_type")
+        }
+
+    return judge
 
 
 def test_near_species_are_named_better_than_far_ones(three, mammals, functions_of):
@@ -44,7 +50,7 @@ def test_near_species_are_named_better_than_far_ones(three, mammals, functions_o
     assert square.loc["human", "mouse"] > square.loc["human", "platypus"]
 
 
-def test_published_transfer_agrees_with_its_formula():
+def test_published_transfer_agrees_with_its_formula(published):
     """Ranks over different genes on the two sides, and a basis that is cut but not ranked anew."""
     data = simulate.species(n_cells=420, n_genes=250, seed=4)
     source, target = data.adatas["human"], data.adatas["mouse"]
@@ -64,7 +70,7 @@ def test_published_transfer_agrees_with_its_formula():
     assert (basis.classes_[a.argmax(axis=0)] == told).mean() > 0.995
 
 
-def test_as_published_has_a_diagonal_that_lifts_the_mean(functions_of):
+def test_as_published_has_a_diagonal_that_lifts_the_mean(functions_of, published):
     species_matrix = functions_of("07_cross_species", "species_matrix").species_matrix
     data = simulate.species(n_cells=450, n_genes=300, seed=2)
     two = {name: data.adatas[name] for name in ("human", "platypus")}

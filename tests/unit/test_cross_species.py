@@ -7,7 +7,6 @@ import pytest
 from anndata import AnnData
 
 from sclin import published
-from sclin.datasets import simulate
 from sclin.errors import InputError
 from sclin.tasks import cross_species
 
@@ -95,6 +94,3 @@ def test_species_that_share_nothing_are_refused(three, mammals):
     other["mouse"].obs["cell_type"] = "mouse " + other["mouse"].obs["cell_type"].astype(str)
     with pytest.raises(InputError, match="one vocabulary"):
         transfers(other, mammals)
-    few = simulate.species(n_cells=60, n_genes=100).adatas
-    with pytest.raises(InputError, match="more than 50 cells"):
-        next(cross_species.published_transfers(few, mammals.pairs, "cell_type"))

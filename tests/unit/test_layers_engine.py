@@ -277,7 +277,9 @@ def test_any_encoder_through_a_tokenizer(tmp_path):
     )
     vocabulary = {"<pad>": 0, **{gene: i + 1 for gene, i in GENES.items()}}
     model = HuggingFaceEncoder(
-        module, vocabulary, lambda genes, counts: genes[np.argsort(-counts, kind="stable")]
+        module,
+        vocabulary=vocabulary,
+        tokenizer=lambda genes, counts: genes[np.argsort(-counts, kind="stable")],
     ).eval()
     adata = toy(20)
     store = layers.extract(model, adata, tmp_path / "x", progress=False)

@@ -17,16 +17,16 @@ _HOMES = {
     "extract": "engine",
     "find_store": "store",
     "load_model": "models",
+    "tiny": "tiny",
 }
 __all__ = ["LayerStore", "extract", "find_store", "load_model", "tiny"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    if name == "tiny":
-        return importlib.import_module(f"{__name__}.tiny")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+    return getattr(module, name, module)
 
 
 def __dir__() -> list[str]:

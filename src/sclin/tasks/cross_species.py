@@ -18,7 +18,6 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import train_test_split
 
 from sclin.errors import InputError
 from sclin.normalization import rank_normalize
@@ -33,7 +32,6 @@ __all__ = [
     "first_partners",
     "off_diagonal_mean",
     "one_to_one",
-    "published_transfers",
     "read_orthologs",
     "transfers",
 ]
@@ -53,9 +51,6 @@ class Transfer(NamedTuple):
     def __str__(self) -> str:
         return f"{self.source} to {self.target}"
 
-
-#: How two species become one AnnData: cells of the first, then of the second.
-_JOIN: dict[str, Any] = {"label": "species", "index_unique": " ", "uns_merge": "same"}
 
 # Orthologs -------------------------------------------------------------------------------------
 
@@ -203,7 +198,7 @@ def transfers(
     """
     for pair in combinations(species, 2):
         aligned = align_species({name: species[name] for name in pair}, orthologs)
-        cells = anndata.concat(aligned, **_JOIN)
+        cells = anndata.concat(aligned, label="species", index_unique=" ", uns_merge="same")
         y, of = labels(cells, label), cells.obs["species"].to_numpy()
         sizes = {name: Counter(y[of == name]) for name in pair}
         large = {a: {kind for kind, n in sizes[a].items() if n >= min_cells} for a in pair}
@@ -284,54 +279,3 @@ class PublishedProjection(ClassifierMixin, BaseEstimator):
         ranks = rank_normalize(X[:, np.flatnonzero(self.target_genes)])
         coefficients = ranks[:, self.source_genes[self.target_genes]] @ self.projector_.T
         return self.classes_[coefficients.argmax(axis=1)]
-
-
-def published_transfers(
-    species: Mapping[str, AnnData], orthologs: Orthologs, label: str, *, seed: int = 0
-) -> Iterator[tuple[Transfer, PublishedProjection]]:
-    """Every species with every one, itself included, as the reference code pairs them.
-
-    Nine tenths of the source cells of types with more than 50 are learnt, and the rest of them is
-    the diagonal. Orthologs are `first_partners`.
-
-    Parameters
-    ----------
-    species, orthologs, label
-        See `transfers`.
-    seed
-        Added to the reference code's 42.
-
-    Yields
-    ------
-    transfer, head
-        Counts and the head that reads them.
-
-    Raises
-    ------
-    InputError
-        A species has fewer than two types of more than 50 cells.
-    """
-    for source, cells in species.items():
-        y = labels(cells, label)
-        names, sizes = np.unique(y, return_counts=True)
-        rows = np.flatnonzero(np.isin(y, names[sizes > 50]))
-        if (sizes > 50).sum() < 2:
-            raise InputError(
-                f"{source} has fewer than two types with more than 50 cells, as the published "
-                "protocol asks; use transfers() with a smaller min_cells."
-            )
-        train, held = train_test_split(
-            rows, test_size=0.1, stratify=y[rows], random_state=42 + seed
-        )
-        every = np.ones(cells.n_vars, dtype=bool)
-        yield Transfer(source, source, cells, (train, held)), PublishedProjection(every, every)
-        for target in (name for name in species if name != source):
-            pairs = orthologs(source, target)
-            pairs = first_partners(pairs[pairs["target"].isin(species[target].var_names)])
-            other = species[target][:, pairs["target"].to_numpy()].copy()
-            other.var_names = pairs["source"].to_numpy()
-            parts = {source: cells, target: other}
-            both = anndata.concat(parts, join="outer", fill_value=0, **_JOIN)
-            genes = [both.var_names.isin(part.var_names) for part in parts.values()]
-            test = np.arange(cells.n_obs, both.n_obs)
-            yield Transfer(source, target, both, (train, test)), PublishedProjection(*genes)

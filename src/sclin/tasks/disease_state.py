@@ -132,14 +132,8 @@ class ClusterwiseClassifier(ClassifierMixin, BaseEstimator):
 
         cells = AnnData(X.astype(np.float32), obsm={"X": X})
         sc.pp.neighbors(cells, n_neighbors=self.n_neighbors, use_rep="X", random_state=self.seed)
-        sc.tl.leiden(
-            cells,
-            resolution=self.resolution,
-            flavor="igraph",
-            directed=False,
-            n_iterations=2,
-            random_state=self.seed,
-        )
+        usual = {"flavor": "igraph", "directed": False, "n_iterations": 2}
+        sc.tl.leiden(cells, resolution=self.resolution, random_state=self.seed, **usual)
         self.clusters_ = cells.obs["leiden"].astype(int).to_numpy()
         parts = connected_components(cells.obsp["connectivities"], directed=False)[1]
         self.largest_component_ = float(np.bincount(parts).max() / parts.size)

@@ -16,19 +16,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components, shortest_path
 from scipy.stats import pearsonr
-from sklearn.decomposition import PCA, KernelPCA
+from sklearn.decomposition import KernelPCA
 from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import kneighbors_graph
 
 from sclin.errors import InputError
 from sclin.statistics import Interval
 
-__all__ = [
-    "depth_noise",
-    "flatness",
-    "linear_gaussian",
-    "principal_components",
-]
+__all__ = ["depth_noise", "flatness"]
 
 
 def _points(X: Any, minimum: int) -> NDArray[np.floating]:
@@ -131,27 +126,6 @@ def _resampled(a: NDArray[Any], b: NDArray[Any], n_boot: int, seed: int) -> NDAr
     return np.quantile((mean(a * b) - ma * mb) / np.sqrt(spread), [0.025, 0.975])
 
 
-def linear_gaussian(X: Any, *, seed: int = 0) -> NDArray[np.floating]:
-    """Gaussian points with the mean and the covariance of others: a flat cloud.
-
-    Parameters
-    ----------
-    X
-        Points, cells by features.
-    seed
-        Seed of the draw.
-
-    Returns
-    -------
-    ndarray
-        As many points, in the same space.
-    """
-    points = np.asarray(X, dtype=float)
-    centred = points - points.mean(axis=0)
-    draw = np.random.default_rng(seed).standard_normal((len(points), len(points)))
-    return points.mean(axis=0) + draw @ centred / np.sqrt(len(points))
-
-
 def depth_noise(adata: AnnData, *, seed: int = 0) -> AnnData:
     """Draw cells of the same depths that differ by nothing but sampling noise.
 
@@ -174,29 +148,3 @@ def depth_noise(adata: AnnData, *, seed: int = 0) -> AnnData:
     draw = np.random.default_rng(seed).multinomial
     rows = [sparse.csr_matrix(draw(n, profile / profile.sum()), dtype=np.float32) for n in depth]
     return AnnData(sparse.vstack(rows, format="csr"), adata.obs, adata.var[[]], uns=dict(adata.uns))
-
-
-def principal_components(
-    X: Any, *, n_components: int = 100, seed: int = 0
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Scores on the principal components, and the variance that each number of them leaves.
-
-    Parameters
-    ----------
-    X
-        Points, cells by features.
-    n_components
-        Most components; fewer when the points do not bear as many.
-    seed
-        Seed of the randomised solver.
-
-    Returns
-    -------
-    scores, residual
-        Shapes (cells, components) and (components + 1,); the residual share falls from 1.
-    """
-    points = _points(X, 2)
-    n = min(n_components, points.shape[1], len(points) - 1)
-    model = PCA(n, svd_solver="randomized", random_state=seed)
-    scores = model.fit_transform(points)
-    return scores, np.r_[1.0, 1 - np.cumsum(model.explained_variance_ratio_)]

@@ -45,9 +45,9 @@ class HuggingFaceEncoder(Model):
     def __init__(
         self,
         module: Any,
+        *,
         vocabulary: Mapping[str, int],
         tokenizer: Tokenizer,
-        *,
         specials: tuple[int, int] = (0, 0),
         name: str = "huggingface",
     ) -> None:
@@ -74,16 +74,8 @@ class HuggingFaceEncoder(Model):
         }
 
     @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        vocabulary: Mapping[str, int],
-        tokenizer: Tokenizer,
-        specials: tuple[int, int] = (0, 0),
-        name: str = "huggingface",
-    ) -> HuggingFaceEncoder:
-        """Load a folder in the transformers layout (safetensors only)."""
+    def load(cls, path: str | Path, **options: Any) -> HuggingFaceEncoder:
+        """Load a folder in the transformers layout (safetensors only); options as of the class."""
         from transformers import AutoModel
 
         folder = Path(path)
@@ -94,7 +86,7 @@ class HuggingFaceEncoder(Model):
             module = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
         except Exception as error:
             raise ModelError(f"{folder} cannot be read: {error}") from error
-        model = cls(module, vocabulary, tokenizer, specials=specials, name=name)
+        model = cls(module, **options)
         model.checkpoint_sha256 = file_sha256(weights)
         return model.eval()
 
