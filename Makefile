@@ -70,7 +70,7 @@ chapters: $(CHAPTERS)  ## run what is stale, without building pages
 
 $(EXECUTED)/%.ipynb: notebooks/%.md notebooks/profiles/$(PROFILE).yml requirements.lock | $(STAMP) $(DATA)
 	@echo "$* starts"
-	@$(SCLIN) run $* --profile $(PROFILE) --output $@ --results $(RESULTS)
+	@$(SCLIN) run $* --profile $(PROFILE) --output $@ --results $(RESULTS) --roles
 	@$(if $(filter 01_%,$*),echo "The first page can be read: $@")
 
 # Chapter 11 trains the tiny model that the next ones read; the scoreboard reads every table.
@@ -81,7 +81,7 @@ $(SCORES): $(filter-out $(SCORES),$(CHAPTERS))
 -include $(wildcard $(EXECUTED)/*.d)
 
 # Pages of two profiles share a folder; the stamp says whose pages lie there.
-PAGES := _config.yml _toc.yml CHANGELOG.md $(shell find book src/sclin \( -name chapters -o -name _generated -o -name __pycache__ \) -prune -o -type f -print)
+PAGES := _config.yml _toc.yml CHANGELOG.md notebooks/claims.py $(shell find book src/sclin \( -name chapters -o -name _generated -o -name __pycache__ \) -prune -o -type f -print)
 BUILT := $(BUILD)/.pages-$(PROFILE)
 
 html: $(BUILT)
@@ -101,7 +101,6 @@ compare: chapters  ## hold the results of PROFILE against the frozen ones
 
 run: $(STAMP)  ## run one notebook: make run NB=05_cell_types P="-p n_components 50"
 	@$(SCLIN) run $(NB) --profile $(PROFILE) $(P)
-	@$(BIN)/python book/_ext/claims.py
 
 params: $(STAMP)  ## show the parameters of one notebook: make params NB=05_cell_types
 	@$(SCLIN) params $(NB)

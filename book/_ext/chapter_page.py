@@ -7,13 +7,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import claims
 import exercises
 import jupytext
 import nbformat
 import scoreboard
 import tables
 from chapters import front_matter, toc
+
+from sclin.notebooks import claims
 
 FACTS = """
 ```{{raw}} html
@@ -157,7 +158,7 @@ def write_downloads(root: Path, stem: str, executed: Path, folder: Path) -> None
     """Write the notebook, its script and its student copy, all without outputs."""
     source = root / "notebooks" / f"{stem}.md"
     notebook = jupytext.read(source) if source.exists() else nbformat.read(executed, 4)
-    claims.settle_notebook(notebook, claims.of_chapter(root, stem), plain=True)
+    claims.settle_notebook(notebook, tables.rows_of(root, stem), plain=True)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None

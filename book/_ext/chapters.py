@@ -7,11 +7,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 
-import claims
 import jupytext
 import tables
 import yaml
 from exercises import AIMS, DIRECTIVE, QUESTION
+
+from sclin.notebooks import claims
 
 PACKAGES = (
     "sclin", "numpy", "scipy", "pandas", "scikit-learn", "scanpy", "anndata", "numba", "torch",
@@ -106,7 +107,7 @@ def _sources(root: Path) -> list[tuple[str, str]]:
     stems = [stem for _, stems in toc(root) for stem in stems]
     paths = {stem: root / "notebooks" / f"{stem}.md" for stem in stems}
     return [
-        (stem, claims.settle(path.read_text(), claims.of_chapter(root, stem), plain=True))
+        (stem, claims.settle(path.read_text(), tables.rows_of(root, stem), plain=True))
         for stem, path in paths.items()
         if path.exists()
     ]
@@ -116,7 +117,7 @@ def tested(root: Path) -> str:
     """Table how many sentences of each chapter are tested, and how many hold on these rows."""
     lines = []
     for stem in (stem for _, stems in toc(root) for stem in stems):
-        path, rows = root / "notebooks" / f"{stem}.md", claims.of_chapter(root, stem)
+        path, rows = root / "notebooks" / f"{stem}.md", tables.rows_of(root, stem)
         if path.exists() and rows is not None:
             told = claims.settle_notebook(jupytext.read(path), rows)
             numbers = [told["hold"] + told["fail"], told["hold"], told["fail"], told["left out"]]

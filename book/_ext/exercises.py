@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import claims
 import jupytext
 import nbformat
+import tables
 from nbconvert.exporters import NotebookExporter
 from nbconvert.preprocessors import ClearOutputPreprocessor, Preprocessor
 
 from sclin.errors import InputError
+from sclin.notebooks import claims
 
 CODE_GAP = "# Your code here\n"
 TEXT_GAP = "\n\n*Your answer here.*\n\n"
@@ -92,6 +93,6 @@ def write_copies(notebooks: Path, out: Path) -> list[Path]:
     for path in chapters(notebooks, "[0-9][0-9]_*.md"):
         written.append(out / f"{path.stem}_student.ipynb")
         notebook = jupytext.read(path)
-        claims.settle_notebook(notebook, claims.of_chapter(notebooks.parent, path.stem), plain=True)
+        claims.settle_notebook(notebook, tables.rows_of(notebooks.parent, path.stem), plain=True)
         written[-1].write_text(student_copy(notebook), encoding="utf-8")
     return written

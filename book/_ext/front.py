@@ -21,6 +21,7 @@ from sclin.errors import InputError
 from sclin.evaluation import Results
 from sclin.plotting import PALETTE, set_style
 from sclin.tasks.cross_species import off_diagonal_mean
+from sclin.verdict import comparison
 
 
 class Task(NamedTuple):
@@ -336,7 +337,7 @@ def sentences(results: pd.DataFrame) -> list[str]:
 
 def _layer_choice(results: pd.DataFrame, gain: pd.DataFrame) -> str:
     """Say on how many tasks a layer chosen on some units beats the final one on others."""
-    tests = [tables.comparison(results, row) for _, row in gain.iterrows()]
+    tests = [comparison(results, row) for _, row in gain.iterrows()]
     sure = [c.difference for c in tests if c.proven and c.difference > 0]
     size = f", by {min(sure):.2f}" if sure else ""
     size += f" to {max(sure):.2f}" if len(sure) > 1 else ""

@@ -20,7 +20,6 @@ import api
 import catalogue
 import chapter_page
 import chapters
-import claims
 import corrections
 import explorer
 import front
@@ -29,6 +28,8 @@ import tables
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
+
+from sclin.notebooks import claims
 
 PASSAGES = {
     passage.__name__: passage
@@ -89,7 +90,7 @@ def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
     root = Path(app.srcdir)
     if docname.startswith("book/chapters/"):
         notebook, stem = json.loads(source[0]), docname.rsplit("/", 1)[1]
-        told = claims.settle_notebook(notebook, claims.of_chapter(root, stem))
+        told = claims.settle_notebook(notebook, tables.rows_of(root, stem))
         for cell in notebook["cells"]:
             if cell["cell_type"] == "markdown":
                 cell["source"] = fill(root, "".join(cell["source"]))

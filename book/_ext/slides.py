@@ -9,7 +9,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-import claims
 import exercises
 import jinja2
 import nbformat
@@ -17,6 +16,8 @@ import tables
 from exercises import AIMS, DIRECTIVE, FENCE, QUESTION
 from latex2mathml.converter import convert
 from markdown_it import MarkdownIt
+
+from sclin.notebooks import claims
 
 PARTS = {
     "first_steps": ("First steps", range(1, 5)),
@@ -209,7 +210,7 @@ def write_decks(folder: Path, out: Path) -> list[Path]:
         for path in exercises.chapters(folder, "[0-9][0-9]_*.ipynb")
     }
     for stem, book in books.items():
-        claims.settle_notebook(book, claims.of_chapter(folder.parents[1], stem), plain=True)
+        claims.settle_notebook(book, tables.rows_of(folder.parents[1], stem), plain=True)
     titles = {
         stem: book.cells[0].source.partition("\n")[0].removeprefix("# ")
         for stem, book in books.items()

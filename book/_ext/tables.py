@@ -8,12 +8,11 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from bs4 import BeautifulSoup
 
 from sclin import results as tidy_results
-from sclin.statistics import Comparison
+from sclin.notebooks import claims
 
 PROFILES = {
     "offline": "real cells out of Python wheels, and simulated cells with known truth",
@@ -21,7 +20,6 @@ PROFILES = {
     "paper": "the data of the two papers",
     "test": "tiny sizes, so its numbers mean nothing",
 }
-SAME = [key for key in tidy_results.KEY if key not in ("metric", "source")]
 NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?\s?%?|–", re.I)
 
 
@@ -74,13 +72,12 @@ def where(rows: pd.DataFrame, **keys: str) -> pd.DataFrame:
     return rows
 
 
-def comparison(results: pd.DataFrame, gap: pd.Series) -> Comparison:
-    """The paired comparison that a row of differences is half of; the other half is its p value."""
-    name = gap["metric"].removesuffix("_difference") + "_p"
-    p = results[results["metric"].eq(name)]
-    p = p[(p[SAME].astype(str) == gap[SAME].astype(str)).all(axis=1)]["value"]
-    found = gap[["value", "ci_low", "ci_high"]].tolist()
-    return Comparison(*found, float(p.iloc[0]) if len(p) else np.nan, int(gap["n"]), gap["unit"])
+def rows_of(root: Path, stem: str) -> claims.Rows | None:
+    """Rows that the sentences of a chapter rest on; None before the first run."""
+    found = results(root)
+    if found is None or stem not in set(found["chapter"]):
+        return None
+    return claims.Rows(found[found["chapter"].eq(stem)])
 
 
 def markdown(rows: Iterable[Sequence[object]], head: Sequence[str], klass: str = "") -> str:

@@ -5,7 +5,7 @@ What a command needs is imported when it is called, so that ``sclin --help`` is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -49,13 +49,16 @@ def main() -> None:
 @click.option("-p", "values", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter.")
 @click.option("--profile", default="offline", show_default=True, help="Set of parameters.")
 @click.option("--folder", type=Path, help="Where notebooks are  [default: those of the book]")
-@click.option("--output", type=Path, help="Executed notebook  [default: in _build/runs]")
+@click.option("--output", type=Path, help="Executed notebook  [default: a new one in _build/runs]")
 @click.option("--results", type=Path, help="Results tables  [default: _build/runs/results]")
 @click.option("--force", is_flag=True, help="Execute even when nothing has changed.")
+@click.option("--roles", is_flag=True, help="Leave sentences untested, for the build of the book.")
 def run(notebook: str, values: tuple[tuple[str, str], ...], **options: Any) -> None:
-    """Execute NOTEBOOK, such as 05_cell_types or 05, with parameters of your own.
+    """Execute NOTEBOOK, such as 05, cell or 05_cell_types, with parameters of your own.
 
-    Of a list the brackets may be left out: -p try_genes 500,1000.
+    VALUE is a number, a text, true or false, or a list: items with commas between, as in
+    -p try_genes 500,1000. A list with an item that holds a comma is written in brackets with
+    quotation marks: '["a, b", "c"]'; [] is empty. `sclin params NOTEBOOK` shows all.
     """
     from sclin import notebooks
 
@@ -65,9 +68,32 @@ def run(notebook: str, values: tuple[tuple[str, str], ...], **options: Any) -> N
     given = {name: known[name].parse(text) if name in known else text for name, text in values}
     done = notebooks.run(notebook, values=given, **chosen)
     what = "ran" if done.executed else "is unchanged, prose renewed"
-    click.echo(
-        f"{done.path.stem} ({options['profile']}) {what} in {done.seconds:.1f} s: {done.path}"
-    )
+    click.echo(f"{done.path.stem} ({options['profile']}) {what} in {done.seconds:.1f} s")
+    click.echo(f"page:   {done.path}")
+    if len(done.table):
+        click.echo(f"table:  {done.path.with_suffix('.csv')}")
+    for path in done.reports:
+        click.echo(f"report: {path}")
+    for words in _verdicts(done.table):
+        click.echo(words)
+
+
+def _verdicts(table: Any) -> Iterator[str]:
+    """What the first paired rows of each task, dataset and split allow to say."""
+    from sclin.evaluation import Results
+
+    keys = ["task", "dataset", "split", "protocol", "seed"]
+    versus = table["variant"].str.extract(r"^versus:([^+;]+)$")[0]
+    pairs = table.assign(reference=versus)[table["metric"].str.endswith("_difference")]
+    for first in (
+        pairs.dropna(subset=["reference", "seed"]).drop_duplicates(keys).to_dict("records")
+    ):
+        rows = table[table[keys].eq({key: first[key] for key in keys}).all(axis=1)]
+        if first["reference"] in set(rows["representation"]):
+            metric = first["metric"].removesuffix("_difference")
+            asked = {"head": first["head"], "metric": metric, "reference": first["reference"]}
+            said = " ".join(filter(None, (first["task"], "on", first["dataset"], first["split"])))
+            yield f"{said}: {Results(rows).verdict(**asked)}"
 
 
 @main.command()

@@ -39,7 +39,7 @@ from sclin.statistics import (
     score_difference,
     scored,
 )
-from sclin.verdict import SHUFFLED, Verdict, judge_rows
+from sclin.verdict import SHUFFLED, Verdict, comparison, judge_rows
 
 __all__ = ["Results", "evaluate", "measure"]
 
@@ -143,15 +143,14 @@ class Results:
 
     def _written(self, a: str, b: str, head: str, versus: str, metric: str) -> Comparison:
         """The comparison that stands in rows, either way round."""
-        t = self.table
+        t = self.table[self.table["metric"].eq(f"{metric}_difference")]
         for one, its, two, sign in ((a, head, (b, versus), 1), (b, versus, (a, head), -1)):
             variant = _versus(self.variant, its, *two)
-            rows = t[t["representation"].eq(one) & t["head"].eq(its) & t["variant"].eq(variant)]
-            of: dict[Any, Any] = rows.set_index("metric").to_dict("index")
-            if gap := of.get(f"{metric}_difference"):
-                p = of[f"{metric}_p"]["value"]
-                low, high = sorted((sign * gap["ci_low"], sign * gap["ci_high"]))
-                return Comparison(sign * gap["value"], low, high, p, int(gap["n"]), gap["unit"])
+            gap = t[t["representation"].eq(one) & t["head"].eq(its) & t["variant"].eq(variant)]
+            if len(gap):
+                c = comparison(self.table, gap.iloc[0])
+                low, high = sorted((sign * c.ci_low, sign * c.ci_high))
+                return c._replace(difference=sign * c.difference, ci_low=low, ci_high=high)
         raise InputError(f"No row compares {a!r} with {b!r} by {metric!r}; `comparisons` makes it.")
 
     def comparisons(self, reference: str = "", *, head: str = "", metric: str = "") -> pd.DataFrame:

@@ -15,31 +15,43 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import distributions
+from itertools import count
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import joblib
 import jupytext
 import nbformat
+import pandas as pd
 import papermill
 import yaml
 from papermill.exceptions import PapermillExecutionError
 
+from sclin import results as tidy
 from sclin.datasets import sha256_of
 from sclin.errors import InputError, SclinError, unknown
 
-__all__ = ["NotebookError", "Parameter", "Run", "arguments", "list_notebooks", "parameters", "run"]
+__all__ = [
+    "NotebookError", "Parameter", "Run", "arguments", "claims", "list_notebooks", "parameters",
+    "run",
+]  # fmt: skip
 
 PACKAGE = Path(__file__).parent
 # The wheel carries the chapters; in a clone they lie beside ``src``.
 CHAPTERS = PACKAGE / "chapters"
 if not CHAPTERS.exists():
     CHAPTERS = PACKAGE.parents[1] / "notebooks"
+#: The language in which their sentences rest on rows; it travels with them.
+claims = ModuleType("claims")
+SourceFileLoader("claims", str(CHAPTERS / "claims.py")).exec_module(claims)
 LIBRARIES = "sclin numpy scipy pandas numba scikit-learn anndata scanpy torch transformers"
 _TYPES = {kind.__name__: kind for kind in (str, int, float, bool, list)}
 _LINE = re.compile(rf"(\w+): ({'|'.join(_TYPES)}) = (.+?)(?:\s+# (.+))?")
@@ -277,11 +289,24 @@ def _renew_prose(source: Any, executed: Any) -> Any:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run did: the file, whether code ran, and the seconds it took."""
+    """What a run did: the page, whether code ran, and the seconds it took."""
 
     path: Path
     executed: bool
     seconds: float
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The results table beside the page; empty where the chapter writes none."""
+        path = self.path.with_suffix(".csv")
+        return tidy.table(pd.read_csv(path, dtype={"layer": str}) if path.exists() else [])
+
+    @property
+    def reports(self) -> list[str]:
+        """Reports that the chapter says it wrote, in lines ``report: PATH``."""
+        cells = nbformat.read(self.path, as_version=4).cells
+        said = "\n".join(o.get("text", "") for cell in cells for o in cell.get("outputs", []))
+        return re.findall(r"^report: (.+)$", said, re.MULTILINE)
 
 
 def run(
@@ -293,13 +318,14 @@ def run(
     output: str | Path | None = None,
     results: str | Path = "_build/runs/results",
     force: bool = False,
+    roles: bool = False,
 ) -> Run:
     """Execute a notebook with papermill, unless nothing that decides its outputs has changed.
 
     Parameters
     ----------
     name
-        Name of the notebook, such as ``05_cell_types``, or its beginning.
+        Name of the notebook, such as ``05_cell_types``, its beginning or its number.
     values
         Parameters, over those of the profile.
     profile
@@ -307,12 +333,15 @@ def run(
     folder
         Where the notebooks are; by default the chapters of the book.
     output
-        Executed notebook to write, by default ``_build/runs/<name>.ipynb``.
-        A rule for Make beside it, with the suffix ``.d``, lists the modules that it ran on.
+        Executed notebook to write, by default ``_build/runs/<name>.ipynb``, or with a number
+        where another run lies there. Its table lies beside it, and a rule for Make with the
+        suffix ``.d`` that lists the modules that it ran on.
     results
-        Folder of the results tables.
+        Folder of the results tables, with the last one of each chapter.
     force
         Execute in any case.
+    roles
+        Leave sentences as they are in the source: the book tests them while it is built.
 
     Returns
     -------
@@ -326,12 +355,10 @@ def run(
         When a cell fails; the notebook as far as it got lies beside ``output``.
     """
     start = time.perf_counter()
-    name = _complete(name, folder)
-    output, results = Path(output or f"_build/runs/{name}.ipynb"), Path(results)
+    name, results = _complete(name, folder), Path(results)
     source = jupytext.read(Path(folder) / f"{name}.md")
     given = arguments(name, profile, values, folder=folder)
     used = {key: each.default for key, each in parameters(name, folder=folder).items()} | given
-    output.parent.mkdir(parents=True, exist_ok=True)
     code = [cell.source for cell in source.cells if cell.cell_type == "code"]
     reads_results = source.metadata.get("sclin", {}).get("reads_results")
 
@@ -341,14 +368,35 @@ def run(
         tables = sorted(results.glob("*.csv")) if reads_results else []
         return _fingerprint([code, used, profile, _versions()], [*modules, *data, *tables])
 
-    if output.exists() and not force:
-        old = nbformat.read(output, as_version=4)
+    def same(path: Path) -> Any:
+        """The earlier run, where its outputs are those that this one would have."""
+        old = nbformat.read(path, as_version=4)
         record = old.metadata.get("sclin_run", {})
         known = "modules" in record and all("paths" in entry for entry in record["data"])
-        if known and record["fingerprint"] == fingerprint(record):
-            nbformat.write(_renew_prose(source, old), output)
-            return Run(output, False, time.perf_counter() - start)
-    working = output.with_suffix(".failed.ipynb")
+        return old if known and record["fingerprint"] == fingerprint(record) else None
+
+    def leave(notebook: Any, ran: bool) -> Run:
+        """Write the page; its sentences are tested on its table here, or left to the book."""
+        done = Run(path, ran, time.perf_counter() - start)
+        if not roles:
+            rows = claims.Rows(done.table) if len(done.table) else None
+            claims.settle_notebook(notebook, rows, plain=True)
+        nbformat.write(notebook, path)
+        return done
+
+    for number in count(1):
+        path = Path(output or f"_build/runs/{name}{f'-{number}' * (number > 1)}.ipynb")
+        old = same(path) if path.exists() else None
+        if old or output or not path.exists():
+            break
+    table, latest = path.with_suffix(".csv"), results / f"{name}.csv"
+    for place in (path, latest):
+        place.parent.mkdir(parents=True, exist_ok=True)
+    if old and not force:
+        if table.exists():
+            shutil.copy(table, latest)
+        return leave(_renew_prose(source, old), False)
+    working = path.with_suffix(".failed.ipynb")
     executed = _execute(name, source, given, profile, results, working)
     modules = _loaded_modules(executed.cells.pop())
     record = {
@@ -362,12 +410,13 @@ def run(
     }
     executed.metadata["sclin_run"] = {**record, "fingerprint": fingerprint(record)}
     executed.cells.append(_provenance_cell(name, record))
-    nbformat.write(executed, working)
-    working.replace(output)
+    working.unlink()
+    if latest.exists():
+        shutil.copy(latest, table)
     paths = [os.path.relpath(PACKAGE / module) for module in modules]
-    rules = [f"{output}: {' '.join(paths)}", *(f"{path}:" for path in paths)]
-    output.with_suffix(".d").write_text("\n".join(rules) + "\n", encoding="utf-8")
-    return Run(output, True, time.perf_counter() - start)
+    rules = [f"{path}: {' '.join(paths)}", *(f"{module}:" for module in paths)]
+    path.with_suffix(".d").write_text("\n".join(rules) + "\n", encoding="utf-8")
+    return leave(executed, True)
 
 
 def _execute(

@@ -5,17 +5,44 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from sclin.representations import CONTROLS
+from sclin.results import KEY
 from sclin.statistics import Comparison
 
-__all__ = ["OUTCOMES", "SHUFFLED", "Verdict", "judge_rows"]
+__all__ = ["OUTCOMES", "SHUFFLED", "Verdict", "comparison", "judge_rows"]
 
 #: Variant of the rows of shuffled training labels.
 SHUFFLED = "shuffled_labels"
 #: What can become of a representation that is compared with another.
 OUTCOMES = ("ahead", "behind", "no difference", "too few", "not compared", "silent")
+
+
+_SAME = [key for key in KEY if key not in ("metric", "source")]
+
+
+def comparison(rows: pd.DataFrame, gap: pd.Series) -> Comparison:
+    """The paired comparison that a row of differences is half of; the other half is its p value.
+
+    Parameters
+    ----------
+    rows
+        The table that holds both.
+    gap
+        Its row of a metric ``..._difference``.
+
+    Returns
+    -------
+    Comparison
+        The p value is NaN where no row holds it.
+    """
+    p = rows[rows["metric"].eq(gap["metric"].removesuffix("_difference") + "_p")]
+    p = p[(p[_SAME].astype(str) == gap[_SAME].astype(str)).all(axis=1)]
+    p_value = float(next(iter(p["value"]), np.nan))
+    ends = gap["ci_low"], gap["ci_high"]
+    return Comparison(gap["value"], *ends, p_value, int(gap["n"]), gap["unit"])
 
 
 class Verdict(NamedTuple):

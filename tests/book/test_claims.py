@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import claims
 import front
 import jupytext
 import pandas as pd
@@ -12,6 +11,7 @@ import pytest
 
 from sclin import datasets, results
 from sclin.errors import InputError
+from sclin.notebooks import claims
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.md"))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import claims
 import pytest
 
 from sclin import results
 from sclin.errors import InputError
+from sclin.notebooks import claims
 
 SAID = {"task": "t", "dataset": "baron_human", "metric": "f1_macro", "unit": "donor", "n": 8}
 

@@ -7,6 +7,9 @@ A number in running text is ``{number}`the("rank logistic"):.2f` ``.
 
 A sentence whose claim fails on the rows at hand is shown with a mark; one that speaks of cells or
 models that were not run is left out, because nothing is known about them.
+
+This language lies beside the chapters that speak it, and travels with them: `sclin.notebooks`
+loads it, for the runner and for the pages of the book.
 """
 
 from __future__ import annotations
@@ -16,16 +19,13 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Collection
-from pathlib import Path
 
-import nbformat
 import numpy as np
 import pandas as pd
-import tables
 
-from sclin import results as tidy_results
 from sclin.errors import InputError, nearest
 from sclin.results import KEY
+from sclin.verdict import comparison
 
 ROLE = re.compile(r"\s*\{(?P<kind>claim|number)\}`(?P<text>[^`]+)`")
 FORMAT = re.compile(r"^(?P<text>.+?)(?::(?P<format>[-+]?,?(?:\.\d+)?[dfge%]))?$", re.S)
@@ -128,7 +128,7 @@ class Rows:
         gaps = found[found["metric"].str.endswith("_difference")]
         if gaps.empty:
             raise MissingError(f"{tokens} ..._difference", [])
-        tests = [tables.comparison(self.rows, gap) for _, gap in gaps.iterrows()]
+        tests = [comparison(self.rows, gap) for _, gap in gaps.iterrows()]
         return np.array([int(np.sign(c.difference)) * c.proven for c in tests])
 
     def best(self, tokens: str, column: str = "representation") -> str:
@@ -184,7 +184,8 @@ def settle(text: str, rows: Rows | None, told: Told | None = None, *, plain: boo
         try:
             holds = [rows.claim(r["text"]) for r in roles if r["kind"] == "claim"]
             said = ROLE.sub(lambda r: _inserted(r, rows), line)
-        except MissingError:
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            # Rows of other cells may be missing or too many; on the book's own, `problems` tells.
             told["left out"] += 1
             lost = marker if marker.strip() else ""
             continue
@@ -237,14 +238,6 @@ def settle_notebook(notebook: dict, rows: Rows | None, *, plain: bool = False) -
     return told
 
 
-def of_chapter(root: Path, stem: str) -> Rows | None:
-    """Rows of one chapter, of the build at hand or frozen; None before the first run."""
-    found = tables.results(root)
-    if found is None or stem not in set(found["chapter"]):
-        return None
-    return Rows(found[found["chapter"].eq(stem)])
-
-
 def _texts(cell: dict) -> tuple[str, str, str]:
     """Prose, caption and alternative text of a cell, each empty where there is none."""
     shown = cell["metadata"].get("mystnb", {})
@@ -288,19 +281,3 @@ def problems(notebook: dict, rows: Rows, known: Collection[str] = ()) -> list[st
             except Exception as error:
                 found.append(f"{role['text']}: {type(error).__name__} {error}")
     return found
-
-
-def main(folder: Path = Path("_build/runs")) -> None:
-    """Settle the last notebook of ``make run`` on the table that it wrote."""
-    path = max(folder.glob("*.ipynb"), key=lambda path: path.stat().st_mtime)
-    table = folder / "results" / f"{path.stem}.csv"
-    if table.exists():
-        notebook = nbformat.read(path, 4)
-        rows = tidy_results.table(pd.read_csv(table, dtype={"layer": str}))
-        told = settle_notebook(notebook, Rows(rows), plain=True)
-        nbformat.write(notebook, path)
-        print("Sentences of the chapter, on these rows:", dict(told))
-
-
-if __name__ == "__main__":
-    main()
