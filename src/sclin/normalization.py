@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numba import njit, prange
+from numba import prange
 from numpy.typing import ArrayLike, DTypeLike
 from scipy.special import ndtri
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sclin.compiled import njit
 from sclin.errors import InputError
 from sclin.genes import in_order
 
@@ -529,7 +530,7 @@ def _rank_csr(X: sp.csr_matrix, cells: Any, genes: Any) -> RankMatrix:
     return RankMatrix(sp.csr_matrix((scores, X.indices, X.indptr), shape=X.shape), offset)
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _rank_rows(indptr, data, n_genes, table, limit, scores, offset, bad):
     n_cells = len(indptr) - 1
     n_blocks = min(n_cells, 256)
@@ -558,7 +559,7 @@ def _rank_rows(indptr, data, n_genes, table, limit, scores, offset, bad):
                 offset[cell] = _rank_by_sorting(values, n_zero, zero, table, scores[low:high])
 
 
-@njit(cache=True)
+@njit()
 def _rank_by_counting(values, n_zero, zero, table, tally, quantile, scores):
     top = 0
     for value in values:
@@ -581,7 +582,7 @@ def _rank_by_counting(values, n_zero, zero, table, tally, quantile, scores):
     return zero * scale
 
 
-@njit(cache=True)
+@njit()
 def _rank_by_sorting(values, n_zero, zero, table, scores):
     distinct = np.sort(values)
     quantile = np.empty(len(values))
@@ -645,7 +646,7 @@ def _product(X: sp.csr_matrix, B: np.ndarray, *, transpose: bool) -> np.ndarray:
     return out
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"})
+@njit(parallel=True, fastmath={"contract"})
 def _plain_product(indptr, indices, data, right, out):
     for row in prange(len(indptr) - 1):
         for place in range(indptr[row], indptr[row + 1]):
@@ -654,7 +655,7 @@ def _plain_product(indptr, indices, data, right, out):
                 out[row, k] += value * right[column, k]
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"})
+@njit(parallel=True, fastmath={"contract"})
 def _transposed_product(indptr, indices, data, right, bounds, out):
     for group in prange(len(bounds) - 1):
         for row in range(bounds[group], bounds[group + 1]):
@@ -664,7 +665,7 @@ def _transposed_product(indptr, indices, data, right, bounds, out):
                     out[group, column, k] += value * right[row, k]
 
 
-@njit(cache=True)
+@njit()
 def _group_sums(indptr, indices, data, shift, codes, n_groups, n_genes):
     sums = np.zeros((n_groups, n_genes))
     squares = np.zeros(n_genes)

@@ -427,11 +427,13 @@ def _execute(
     # and of the interrupt with which a kernel is shut down.
     quiet = {"progress_bar": False, "extra_arguments": ["--log-level=CRITICAL"]}
     source.cells.append(nbformat.v4.new_code_cell(_LOADED))
-    with tempfile.NamedTemporaryFile("r", encoding="utf-8") as log:
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "data")
         settings = {
             "SCLIN_PROFILE": profile,
             "SCLIN_RESULTS": str(results.resolve()),
-            "SCLIN_PROVENANCE": log.name,
+            "SCLIN_PROVENANCE": str(log),
+            "JUPYTER_RUNTIME_DIR": folder,  # the home may be read only
             # Libraries ask for widgets, which a printed page cannot hold.
             "PYTHONWARNINGS": "ignore:IProgress not found",
             # Threads that spin while they wait bring a busy machine to a halt.
@@ -454,8 +456,8 @@ def _execute(
         finally:
             os.environ.clear()
             os.environ.update(before)
-        lines = dict.fromkeys(log)
+        lines = dict.fromkeys(log.read_text(encoding="utf-8").split("\n") if log.exists() else [])
     for metadata in (executed.metadata, *(cell.metadata for cell in executed.cells)):
         metadata.pop("papermill", None)
-    executed.metadata["data"] = [json.loads(line) for line in lines]
+    executed.metadata["data"] = [json.loads(line) for line in lines if line]
     return executed

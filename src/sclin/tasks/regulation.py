@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import false_discovery_control, norm
 
+from sclin.compiled import njit
 from sclin.errors import InputError, nearest
 from sclin.normalization import RankNormalizer
 from sclin.representations import labels
@@ -154,12 +154,12 @@ def strata(
     return np.unique(code, return_inverse=True)[1]
 
 
-@njit(cache=True)
+@njit()
 def _log_choose(n, k):  # pragma: no cover - compiled
     return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
 
 
-@njit(cache=True)
+@njit()
 def _exact_tail(n, m, k, observed):  # pragma: no cover - compiled
     """Two-sided p of a sum of independent hypergeometrics, one value per gene.
 
