@@ -226,15 +226,49 @@ def test_the_chapters_of_the_book_are_found_from_anywhere(tmp_path, monkeypatch)
     assert "there are 12_layers_trajectory, 13_layers_perturbation." in wrong.output
 
 
+TABLE = """
+```{code-cell} ipython3
+from sclin import results
+said = {"task": "types", "dataset": name, "unit": "donor", "n": 8}
+gap = {"variant": "versus:a", "representation": "b"}
+results.save([
+    results.row(**said, representation="a", metric="f1", value=0.9, ci_low=0.8, ci_high=1, seed=0),
+    results.row(**said, representation="b", metric="f1", value=0.5, ci_low=0.4, ci_high=1, seed=0),
+    results.row(**said, **gap, metric="f1_difference", value=-0.4,
+                ci_low=-0.5, ci_high=-0.3, seed=0),
+    results.row(**said, **gap, metric="f1_p", value=0.01, seed=0),
+], "01_toy")
+print("report: cells.html")
+```
+
+The first has {number}`the("a f1"):.1f`.
+It leads. {claim}`the("a f1") > the("b f1")`
+Beta cells are few. {claim}`ran("baron_human")`
+"""
+
+
 def test_the_command_line_runs_and_explains(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
+    (folder / "01_toy.md").write_text(HEADER + BODY + TABLE)
     here = ["--folder", str(folder)]
     runner = CliRunner()
     shown = runner.invoke(main, ["params", "01", *here])
     assert "n: int = 2\n    how many" in shown.output
-    ran = runner.invoke(main, ["run", "01", "-p", "n", "5", *here])
+    earlier = folder.parent / "_build/runs/01_toy.ipynb"
+    earlier.parent.mkdir(parents=True)
+    nbformat.write(nbformat.v4.new_notebook(), earlier)
+    ran = runner.invoke(main, ["run", "1", "-p", "n", "5", *here])
     assert ran.exit_code == 0, ran.output
-    assert printed(folder.parent / "_build/runs/01_toy.ipynb").startswith("50 ")
+    assert nbformat.read(earlier, 4).cells == []
+    page = "_build/runs/01_toy-2.ipynb"
+    assert printed(folder.parent / page).startswith("50 ")
+    assert ran.output.split("\n")[1:] == [
+        f"page:   {page}", "table:  _build/runs/01_toy-2.csv", "report: cells.html",
+        "types on offline: f1 over 8 donors: a has 0.900. a leads b (+0.400 [0.300, 0.500], "
+        "p = 0.01).", "",
+    ]  # fmt: skip
+    told = nbformat.read(folder.parent / page, 4).cells[-2].source
+    assert told == "The first has 0.9.\nIt leads."
     wrong = runner.invoke(main, ["run", "01", "-p", "m", "5", *here])
     assert wrong.exit_code == 2 and "is called 'm'" in wrong.output
 

@@ -89,6 +89,8 @@ def donor_column(adata: AnnData, name: str = "auto") -> str | None:
         ``None`` where cells have to be split without donors.
     """
     if name != "auto":
+        if name:
+            labels(adata[:0], name)  # names the nearest column when there is none
         return name or None
     for column in ("donor", "batch"):
         values = adata.obs.get(column)

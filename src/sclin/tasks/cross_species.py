@@ -7,7 +7,7 @@ handed to `sclin.evaluate` with one fold: the cells of one species, the cells of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -19,6 +19,7 @@ from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 
+from sclin import datasets
 from sclin.errors import InputError
 from sclin.normalization import rank_normalize
 from sclin.projection import CentroidProjection
@@ -30,6 +31,7 @@ __all__ = [
     "Transfer",
     "align_species",
     "first_partners",
+    "load_species",
     "off_diagonal_mean",
     "one_to_one",
     "read_orthologs",
@@ -107,6 +109,33 @@ def one_to_one(pairs: pd.DataFrame) -> pd.DataFrame:
 def first_partners(pairs: pd.DataFrame) -> pd.DataFrame:
     """As published: pairs of any kind, and of each gene the partner that comes first."""
     return pairs.drop_duplicates("target").drop_duplicates("source")
+
+
+def load_species(entries: Sequence[str], label: str) -> dict[str, AnnData]:
+    """Load two species or more.
+
+    Parameters
+    ----------
+    entries
+        Name of a species and its dataset, such as ``"human baron_human"``.
+    label
+        Column of ``obs`` that all must have.
+
+    Raises
+    ------
+    InputError
+        An entry is no pair, there are fewer than two, or the column is missing.
+    """
+    pairs = [entry.split(maxsplit=1) for entry in entries]
+    if len(pairs) < 2 or not all(len(pair) == 2 for pair in pairs):
+        raise InputError(
+            f"Species are {list(entries)}, but two or more are needed, each with its dataset, "
+            "such as 'human baron_human'."
+        )
+    found = {name: datasets.load(data) for name, data in pairs}
+    for cells in found.values():
+        labels(cells[:0], label)  # names the nearest column when there is none
+    return found
 
 
 def align_species(
