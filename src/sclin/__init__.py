@@ -9,18 +9,18 @@ from typing import Any
 __version__ = _version("sclin")
 
 _MODULES = (
-    "datasets", "errors", "evaluation", "heads", "judge", "layers", "linear", "normalization",
-    "notebooks", "plotting", "pp", "projection", "published", "representations", "results",
-    "statistics", "tasks", "tl",
+    "datasets", "errors", "evaluation", "heads", "judgement", "layers", "linear", "normalization",
+    "notebooks", "plotting", "pp", "projection", "published", "report", "representations",
+    "results", "statistics", "tasks", "tl",
 )  # fmt: skip
-_ENGINE = ("evaluate", "measure")
+_FUNCTIONS = {"evaluate": "evaluation", "measure": "evaluation", "judge": "judgement"}
 
-__all__ = ["__version__", *_ENGINE, *_MODULES]  # noqa: PLE0604
+__all__ = ["__version__", *_FUNCTIONS, *_MODULES]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ENGINE:
-        return getattr(importlib.import_module("sclin.evaluation"), name)
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f"sclin.{_FUNCTIONS[name]}"), name)
     if name in _MODULES:
         return importlib.import_module(f"sclin.{name}")
     raise AttributeError(f"module 'sclin' has no attribute {name!r}")

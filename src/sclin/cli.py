@@ -41,6 +41,73 @@ def main() -> None:
     """One protocol for every representation of single cells."""
 
 
+# Your cells ---------------------------------------------------------------------------------------
+
+
+def _pairs(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    """NAME=FILE, as often as it is given."""
+    pairs = dict(text.partition("=")[::2] for text in given)
+    if not all(name and file for name, file in pairs.items()):
+        raise click.BadParameter("give NAME=FILE, such as scgpt=scgpt.npy.")
+    return pairs
+
+
+@main.command("judge")
+@click.argument("cells")
+@click.option("--cell-type", metavar="COL", help="Column of cell types.")
+@click.option("--donor", metavar="COL", help="Column of donors; each is held out once.")
+@click.option("--condition", metavar="COL", help="Column of disease or treatment.")
+@click.option("--time", metavar="COL", help="Column of times: numbers, 24h, ordered categories.")
+@click.option("--perturbation", metavar="COL", help="Column of perturbations.")
+@click.option("--control", default="control", show_default=True, help="Label of unperturbed cells.")
+@click.option("--layer", metavar="NAME", help="Matrix: X, raw or a layer  [default: found]")
+@click.option("--values", type=click.Choice(["counts", "log", "linear"]), help="What it holds.")
+@click.option("--labels", metavar="FILE", help="Table of labels by cell name.")
+@click.option("--representations", metavar="A,B", help="Only these, such as rank,obsm:X_scgpt.")
+@click.option("--embedding", "embeddings", multiple=True, metavar="NAME=FILE", callback=_pairs,
+              help="An embedding made elsewhere.")  # fmt: skip
+@click.option("--max-cells", default=5000, show_default=True, help="Draw so many of more cells.")
+@click.option("--min-cells", default=20, show_default=True, help="Cells that a class needs.")
+@click.option("--seed", default=0, show_default=True, help="Seed of every random step.")
+@click.option("--report", metavar="FILE.html", help="The page  [default: named by data and time]")
+@click.option("--json", "file", type=click.Path(path_type=Path), help="The same for machines.")
+def judge_cells(cells: str, report: str | None, file: Path | None, **options: Any) -> None:
+    """Judge representations on CELLS, a file or the name of a dataset, and write one page.
+
+    Every array of obsm competes with lognorm, hvg_pca, rank, rank_pca and the controls.
+    """
+    import json
+    import shlex
+    import sys
+
+    from sclin.judgement import judge
+    from sclin.report import new_file, write
+
+    if report is not None:
+        new_file(report, "")
+    if names := options.pop("representations"):
+        options["representations"] = [name.strip() for name in names.split(",")]
+    found = judge(cells, progress=True, **options)
+    found.command = shlex.join(["sclin", *sys.argv[1:]])
+    about = found.about
+    click.echo(
+        f"{about['dataset']}: {about['n_cells']:,} cells x {about['n_genes']:,} genes, "
+        f"{about['values']} from {about['matrix']}"
+    )
+    for row in found.dropped:
+        click.echo(f"left out: {row['n']:,} {row['what']} ({row['why']})")
+    for text in found.warnings:
+        click.echo(f"note: {text}")
+    for task, row in found.tasks.items():
+        click.echo(f"\n{task}: {row['reason']}")
+        if task in found.found:
+            said = found.verdict.loc[task]
+            click.echo(f"  {said['answer']}\n  {said['verdict']}")
+    if file is not None:
+        file.write_text(json.dumps(found.json(), indent=1), encoding="utf-8")
+    click.echo(f"\nreport: {write(found, report)}")
+
+
 # Chapters -----------------------------------------------------------------------------------------
 
 

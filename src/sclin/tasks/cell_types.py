@@ -21,7 +21,12 @@ __all__ = ["donor_column", "keep_classes", "recommended"]
 
 
 def keep_classes(
-    adata: AnnData, label: str, *, min_cells: int, within: str | None = None
+    adata: AnnData,
+    label: str,
+    *,
+    min_cells: int,
+    within: str | None = None,
+    groups: str | None = None,
 ) -> tuple[AnnData, pd.DataFrame]:
     """Keep the cells of classes with enough cells, and list what is left out.
 
@@ -37,6 +42,8 @@ def keep_classes(
         Smallest number of cells of a class.
     within
         Column of ``obs``: each of its groups must hold this many cells of the class.
+    groups
+        Column of ``obs`` with what will be held out: two of its groups must hold the class.
 
     Returns
     -------
@@ -49,7 +56,7 @@ def keep_classes(
     InputError
         A column is missing, or fewer than two classes are left.
     """
-    for column in filter(None, (label, within)):
+    for column in filter(None, (label, within, groups)):
         labels(adata[:0], column)  # names the nearest column when there is none
     has = adata.obs[label].notna().to_numpy()
     y = adata.obs[label].astype(object).where(has, "").astype(str)
@@ -57,18 +64,27 @@ def keep_classes(
     smallest = sizes
     if within is not None:
         smallest = pd.crosstab(y[has], labels(adata[has], within)).min(axis="columns")
-    few = sizes[smallest.reindex(sizes.index) < min_cells]
-    if len(sizes) - len(few) < 2:
+    reasons = dict.fromkeys(sizes.index[smallest.reindex(sizes.index) < min_cells], "too few")
+    if groups is not None:
+        seen = pd.crosstab(y[has], labels(adata[has], groups)).gt(0)
+        alone = seen[seen.sum(axis="columns").eq(1)].idxmax(axis="columns")
+        reasons = {c: f"only in {groups} {g!r}" for c, g in alone.items()} | reasons
+    if len(sizes) - len(reasons) < 2:
+        lost = "; ".join(f"{name!r} {why}" for name, why in [*reasons.items()][:3])
         raise InputError(
-            f"{label!r} has {len(sizes) - len(few)} classes with {min_cells} cells or more"
-            f"{f' in each {within}' if within else ''} (the largest: "
-            f"{sizes.nlargest(3).to_dict()}); lower min_cells or use another column."
+            f"{label!r} has {len(sizes) - len(reasons)} classes with {min_cells} cells or more"
+            f"{f' in each {within}' if within else ''}{f' in two {groups}s' if groups else ''} "
+            f"(the largest: {sizes.nlargest(3).to_dict()}; {lost}); "
+            "lower min_cells or use another column."
         )
-    rows = [{"class": name, "n_cells": int(n), "reason": "too few"} for name, n in few.items()]
+    rows = [
+        {"class": name, "n_cells": int(sizes[name]), "reason": why}
+        for name, why in sorted(reasons.items())
+    ]
     if not has.all():
         rows.append({"class": "", "n_cells": int((~has).sum()), "reason": "no label"})
     left_out = pd.DataFrame(rows, columns=["class", "n_cells", "reason"])
-    keep = has & ~y.isin(few.index).to_numpy()
+    keep = has & ~y.isin(list(reasons)).to_numpy()
     return (adata if keep.all() else adata[keep].copy()), left_out
 
 

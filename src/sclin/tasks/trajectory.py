@@ -33,6 +33,26 @@ __all__ = [
 ]
 
 _MIN_CELLS = 20  # below this, a rank correlation inside one donor is noise
+_HOURS = {"min": 1 / 60, "minute": 1 / 60, "h": 1, "hr": 1, "hour": 1, "d": 24, "day": 24}
+_HOURS |= {"w": 168, "wk": 168, "week": 168, "month": 730.5, "y": 8766, "yr": 8766, "year": 8766}
+
+
+def _numbers_in(text: ArrayLike) -> NDArray[np.float64] | None:
+    """Numbers of labels such as ``24h``, ``day 3`` or ``E8.5``: one each, in alike words.
+
+    Words that differ must be units of time; they become hours. A hyphen is a sign where nothing
+    stands before it, since ``day-3`` is a day after another.
+    """
+    pattern = r"(?P<before>\D*?)(?P<number>(?:^-)?\d+(?:\.\d+)?)(?P<after>\D*)"
+    parts = pd.Series(np.asarray(text, dtype=object)).str.strip()
+    found = parts.str.extract(f"^{pattern}$")
+    if found.isna().any(axis=None):
+        return None
+    words = (found["before"] + found["after"]).str.strip().str.lower()
+    numbers = found["number"].astype(float)
+    if words.nunique() > 1:
+        numbers = numbers * words.str.removesuffix("s").map(_HOURS)
+    return None if numbers.isna().any() else np.asarray(numbers)
 
 
 def measured_time(
@@ -48,7 +68,7 @@ def measured_time(
         Column of ``obs``.
     order
         Values of a text column from earliest to latest; they become 0, 1, 2, ...
-        Text has no order of its own: ``"d10"`` sorts before ``"d2"``.
+        Without it text must hold one number each, as ``"24h"`` or ``"day 3"`` do.
 
     Returns
     -------
@@ -74,10 +94,12 @@ def measured_time(
             )
     elif pd.api.types.is_numeric_dtype(values.dtype):
         time = values.to_numpy(dtype=float)
+    elif (read := _numbers_in(text)) is not None:
+        time = read
     else:
         raise InputError(
             f"Column {column!r} holds text ({', '.join(map(repr, np.unique(text)[:6]))}), which "
-            "has no order;\ngive `order`, its values from earliest to latest, or numbers."
+            "is no time;\ngive numbers, texts such as 24h, or an ordered category."
         )
     points = np.unique(time)
     if points.size < 3:
