@@ -255,6 +255,11 @@ def _row_maker(
 # More threads add in another order, and where cells tie the last digit decides a neighbour.
 _one_thread = threadpool_limits.wrap(limits=1)
 
+# Shown where somebody can see it move.
+def _bar(fits: Any, progress: bool) -> Any:
+    return tqdm(fits, disable=None if progress else True, unit="fit")
+
+
 Fold = tuple[str, NDArray[np.intp], NDArray[np.intp]]
 
 
@@ -433,8 +438,9 @@ def evaluate(
     folds = _folds(cv, y, units, seed)
     row = _row_maker(things, cells, task or label, dataset, protocol, seed)
     rows, predictions, probabilities, left_out = [], [], {}, list(_unseen(y, folds))
-    bar = tqdm(total=len(things) * len(folds), disable=not progress, unit="fit")
+    bar = _bar(range(len(things) * len(folds)), progress)
     for name, thing in things.items():
+        bar.set_description(f"{task or label}: {name}")
         targets = [(kind, "", judge) for kind, judge in judges.items()]
         if controls and name not in CONTROLS:
             targets.append((targets[0][0], SHUFFLED, targets[0][2]))
@@ -516,7 +522,9 @@ def measure(
     rows, by_unit = [], []
     things = _things(representations, controls, seed)
     row = _row_maker(things, cells, task or "measure", dataset, protocol, seed)
-    for name, thing in tqdm(things.items(), disable=not progress, unit="fit"):
+    bar = _bar(things.items(), progress)
+    for name, thing in bar:
+        bar.set_description(f"{task}: {name}")
         (X,) = embed(thing, cells, cells, name=name)
         if units is None:
             found = dict(score(X, cells))
