@@ -22,7 +22,7 @@ MODULES = {
         "pp",
         "tl",
     ],
-    "tasks": ["tasks", "judge"],
+    "tasks": ["tasks", "judgement", "report"],
     "layers": ["layers", "layers.store", "layers.models", "layers.tiny"],
     "data": [
         "datasets",

@@ -22,9 +22,9 @@ MISSING = frozenset(
 # "none" may be the untreated condition, or the control of a screen.
 _MISSING_NAMES = MISSING | {"none"}
 _DONOR_WORDS = (
-    r"donor|patient|participant|individual|subject|person|mouse|animal|embryo|specimen|sample"
-    r"|replicate|orig.?ident|library|channel|batch|plate"
-)
+    "donor", "patient", "participant", "individual", "subject", "person", "mouse", "animal",
+    "embryo", "specimen", "sample", "replicate", "ident", "library", "channel", "batch", "plate",
+)  # fmt: skip
 
 
 def _clean(values: pd.Series, role: str, control: str) -> pd.Series:
@@ -85,8 +85,8 @@ def read_columns(
 def likely_donors(obs: pd.DataFrame) -> list[str]:
     """Columns that look like donors, the likeliest first: two values or more, few for the cells."""
     words = obs.columns.astype(str).to_series(index=obs.columns).str.lower()
-    rank = words.str.extract(f"({_DONOR_WORDS})")[0].map(_DONOR_WORDS.split("|").index)
-    order = rank.dropna().sort_values(kind="stable").index
+    found = words.str.extract(f"({'|'.join(_DONOR_WORDS)})")[0]
+    order = found.map({word: i for i, word in enumerate(_DONOR_WORDS)}).dropna().sort_values().index
     return [c for c in order if 2 <= obs[c].nunique() <= len(obs) / 10]
 
 

@@ -255,6 +255,7 @@ def _row_maker(
 # More threads add in another order, and where cells tie the last digit decides a neighbour.
 _one_thread = threadpool_limits.wrap(limits=1)
 
+
 # Shown where somebody can see it move.
 def _bar(fits: Any, progress: bool) -> Any:
     return tqdm(fits, disable=None if progress else True, unit="fit")

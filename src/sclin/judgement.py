@@ -247,20 +247,22 @@ def _plan(
     return tasks, parts
 
 
-def _run(ready: Judgement, task: str, *, control: str, min_cells: int, **shared: Any) -> Results:
+def _run(
+    task: str, cells: AnnData, names: list[str], *, control: str, min_cells: int, **options: Any
+) -> Results:
     """One task, in the corrected protocol."""
-    cells, seed = ready.parts[task], shared["seed"]
+    options |= {"task": task, "controls": True}
     if task in ("cell_types", "disease_state"):
         donor = "donor" if "donor" in cells.obs else None
         many = donor is not None and cells.obs[donor].nunique() > _MOST_FOLDS
-        shared |= {"cv": GroupKFold(_MOST_FOLDS) if many else None, "groups": donor}
-        return evaluate(cells, TASKS[task], representations=ready.representations, **shared)
-    narrow = [name for name in ready.representations if name not in _WIDE]
-    score: Any = partial(trajectory.score, seed=seed)
+        options |= {"cv": GroupKFold(_MOST_FOLDS) if many else None, "groups": donor}
+        return evaluate(cells, TASKS[task], representations=names, **options)
+    score: Any = partial(trajectory.score, seed=options["seed"])
     if task == "perturbation":
-        halves = halve(cells, control=control, min_cells=min_cells, seed=seed)
-        score = partial(effects_score, screen=halves["all"], seed=seed)
-    return measure(cells, score, representations=narrow, **shared)
+        halves = halve(cells, control=control, min_cells=min_cells, seed=options["seed"])
+        score = partial(effects_score, screen=halves["all"], seed=options["seed"])
+    narrow = [name for name in names if name not in _WIDE]
+    return measure(cells, score, representations=narrow, **options)
 
 
 def _prepare(
@@ -279,9 +281,9 @@ def _prepare(
         )
     for name, path in (embeddings or {}).items():
         found.obsm[name] = datasets.embedding(path, found)
-    said, drop = found.uns["sclin"], _Dropped()
-    drop.extend(said["dropped"].to_dict("records"))
-    warnings = list(said["warnings"])
+    said = found.uns["sclin"]
+    drop = _Dropped(said["dropped"].to_dict("records") if "dropped" in said else ())
+    warnings = list(said.get("warnings", ()))
     obs = read_columns(found.obs, roles, control=control)
     if "perturbation" in obs:  # another name of the control is a mistake, not a missing task
         read_names(AnnData(obs=obs[obs["perturbation"].notna()]), control=control)
@@ -301,13 +303,17 @@ def _prepare(
     cells = AnnData(found.X[full], obs=obs[full], var=found.var, uns=found.uns, obsm=arrays)
     drop("cells", max(cells.n_obs - max_cells, 0), f"not drawn: at most {max_cells} (--max-cells)")
     cells = draw(cells, max_cells, control=control, seed=seed)
-    by_donor = "donor" in obs
+    n_units = cells.obs["donor"].nunique() if "donor" in obs else cells.n_obs
     about = {
-        "dataset": datasets.name_of(found), "matrix": said["found_in"], "values": said["values"],
-        "n_cells": cells.n_obs, "n_genes": cells.n_vars, "unit": "donor" if by_donor else "cell",
-        "n_units": cells.obs["donor"].nunique() if by_donor else cells.n_obs,
+        "dataset": datasets.name_of(found),
+        "matrix": said.get("found_in", "X"),
+        "values": said["values"],
+        "n_cells": cells.n_obs,
+        "n_genes": cells.n_vars,
+        "unit": "donor" if "donor" in obs else "cell",
+        "n_units": n_units,
         "columns": {role: column for role, column in roles.items() if column},
-    }  # fmt: skip
+    }
     tasks, parts = _plan(cells, drop, min_cells=min_cells, control=control)
     return Judgement(cells, about, names, tasks, parts, drop, warnings, fitted)
 
@@ -374,10 +380,8 @@ def judge(
     DataError
         A file cannot be read.
     """
-    given = {
-        k: v for k, v in locals().items() if v != inspect.signature(judge).parameters[k].default
-    }
-    given.pop("source")
+    usual = {name: p.default for name, p in inspect.signature(judge).parameters.items()}
+    given = {k: v for k, v in locals().items() if k not in ("source", "usual") and v != usual[k]}
     roles = dict(zip(ROLES, (cell_type, donor, condition, time, perturbation), strict=True))
     found = _prepare(
         source, roles, {"layer": layer, "values": values, "labels": labels}, control=control,
@@ -386,15 +390,13 @@ def judge(
     )  # fmt: skip
     shown = "cells" if isinstance(source, AnnData) else repr(str(source))
     found.command = f"sclin.judge({', '.join([shown, *(f'{k}={v!r}' for k, v in given.items())])})"
-    for task in found.parts if run else ():
-        about, shared = found.tasks[task], {"seed": seed, "progress": progress, "task": task}
+    options: Any = {"control": control, "min_cells": min_cells, "seed": seed, "progress": progress}
+    for task, cells in found.parts.items() if run else ():
         try:
-            found.found[task] = _run(
-                found, task, control=control, min_cells=min_cells, controls=True, **shared
-            )
-            about["status"] = "ran"
+            found.found[task] = _run(task, cells, found.representations, **options)
+            found.tasks[task]["status"] = "ran"
         except SclinError as error:
-            about |= {"status": "impossible", "reason": str(error)}
+            found.tasks[task] |= {"status": "impossible", "reason": str(error)}
     if run and not found.found:
         named = [task for task in TASKS if roles[TASKS[task]]]
         why = "; ".join(f"{task}: {found.tasks[task]['reason']}" for task in named)
