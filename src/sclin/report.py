@@ -74,7 +74,7 @@ def write(judgement: Judgement, path: str | Path | None = None) -> Path:
     """
     path, said = new_file(path, judgement.about["dataset"]), judgement.json()
     template = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(autoescape=True)
     tasks = [about | _details(judgement, task) for task, about in said["tasks"].items()]
     page = environment.from_string(template).render(
         said | {"tasks": tasks},
