@@ -196,7 +196,7 @@ class CentroidHead(_Centred):
 class ProjectionHead(CentroidProjection):
     """Coefficients on class averages, where these are a basis."""
 
-    def fit(self, X: Any, y: ArrayLike, genes: ArrayLike | None = None) -> CentroidProjection:
+    def fit(self, X: Any, y: ArrayLike) -> CentroidProjection:
         """Average the training cells of each class."""
         mean, variance = _moments(X)
         if X.shape[1] < len(set(np.asarray(y))) or mean @ mean <= 1e-8 * variance.sum():
@@ -204,7 +204,7 @@ class ProjectionHead(CentroidProjection):
                 f"The class averages of these {X.shape[1]} columns are no basis: there are fewer "
                 "columns than classes, or the columns are centred. Use another head."
             )
-        return super().fit(X, y, genes)
+        return super().fit(X, y)
 
 
 class PipelineHead(Pipeline):

@@ -434,16 +434,13 @@ def _float_type(values: np.ndarray) -> type[np.floating]:
     return np.float64
 
 
-def _validated(
-    estimator: BaseEstimator, X: Any, *, reset: bool, names: Any = None, **options: Any
-) -> Any:
+def _validated(estimator: BaseEstimator, X: Any, *, reset: bool, **options: Any) -> Any:
     """Check `X` as scikit-learn does, letting RankMatrix and AnnData through.
 
     An AnnData leaves its gene names in the estimator; a later one is put in their order.
-    ``names`` are those of columns that stand in the order of the fit already.
     Returns a RankMatrix, a CSR matrix or an array.
     """
-    seen = None if reset else getattr(estimator, "feature_names_in_", None)
+    names, seen = None, None if reset else getattr(estimator, "feature_names_in_", None)
     if _is_anndata(X):
         X = X if seen is None else in_order(X, seen, type(estimator).__name__)
         names, X = X.var_names.to_numpy(dtype=object), X.X

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from sclin.errors import InputError, unknown
 from sclin.genes import unique_names
-from sclin.normalization import RankMatrix, _is_anndata, _two_parts, _validated, rank_normalize
+from sclin.normalization import RankMatrix, _two_parts, _validated, rank_normalize
 
 __all__ = ["UNSPECIFIED", "CentroidProjection", "align_genes"]
 
@@ -66,7 +66,7 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
         warning is given and the coefficients are those of smallest length: equal classes share
         their coefficient.
     feature_names_in_ : ndarray of str
-        Gene names, when they were given.
+        Gene names of an AnnData or a data frame; a later AnnData is put in their order.
     class_counts_ : ndarray
         Cells behind each column.
 
@@ -95,7 +95,7 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
         self.rank = rank
         self.threshold = threshold
 
-    def fit(self, X: Any, y: ArrayLike, genes: ArrayLike | None = None) -> CentroidProjection:
+    def fit(self, X: Any, y: ArrayLike) -> CentroidProjection:
         """Build the class basis.
 
         Parameters
@@ -105,8 +105,6 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
             holds ranked cells already: use it with ``order="rank_then_average"``.
         y
             Class of each cell, shape (cells,).
-        genes
-            Gene names, shape (genes,). Taken from ``X`` when it is an AnnData.
 
         Returns
         -------
@@ -116,8 +114,8 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         InputError
-            An option or label cannot be used, there are fewer than two classes, gene names
-            repeat, or counts are negative.
+            An option or label cannot be used, there are fewer than two classes, or counts are
+            negative.
 
         Warns
         -----
@@ -126,16 +124,8 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
         """
         if self.order not in _ORDERS:
             raise unknown("order", self.order, _ORDERS)
-        genes = X.var_names if genes is None and _is_anndata(X) else genes
         X = self._cells(X, reset=True)
         codes = self._set_classes(y, X.shape[0])
-        if genes is not None:
-            self.feature_names_in_ = unique_names(genes, "The basis").to_numpy(dtype=object)
-            if len(self.feature_names_in_) != X.shape[1]:
-                raise InputError(
-                    f"{len(self.feature_names_in_)} gene names were given for {X.shape[1]} genes. "
-                    "Give one name per column."
-                )
         self.averages_ = self._averages(X, codes)
         ranks_later = self.rank and self.order == "average_then_rank"
         basis = (_rank_exact(self.averages_) if ranks_later else self.averages_).T
@@ -147,16 +137,13 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
             self._warn_dependent()
         return self
 
-    def coefficients(self, X: Any, genes: ArrayLike | None = None) -> np.ndarray:
+    def coefficients(self, X: Any) -> np.ndarray:
         """Compute the coefficients of cells on the class basis.
 
         Parameters
         ----------
         X
             Cells x genes, as in :meth:`fit`.
-        genes
-            Gene names of ``X``. The same names in another order are put in order; other names
-            are an error.
 
         Returns
         -------
@@ -164,7 +151,7 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
             Cells x classes, in ``float64``. The largest decides the label.
         """
         check_is_fitted(self)
-        Z = self._scores(self._cells(X, genes, reset=False))
+        Z = self._scores(self._cells(X, reset=False))
         return np.asarray(Z @ self.projector_.T, dtype=np.float64)
 
     def transform(self, X: Any) -> np.ndarray:
@@ -176,15 +163,13 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return np.array([str(label) for label in self.classes_], dtype=object)
 
-    def decision_function(self, X: Any, genes: ArrayLike | None = None) -> np.ndarray:
+    def decision_function(self, X: Any) -> np.ndarray:
         """Compute the coefficients in the form that scikit-learn's scorers read.
 
         Parameters
         ----------
         X
             Cells x genes, as in :meth:`fit`.
-        genes
-            Gene names of ``X``; see :meth:`coefficients`.
 
         Returns
         -------
@@ -192,27 +177,25 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
             The coefficients, cells x classes. With two classes: second minus first, shape
             (cells,).
         """
-        coefficients = self.coefficients(X, genes)
+        coefficients = self.coefficients(X)
         if len(self.classes_) == 2:
             return coefficients[:, 1] - coefficients[:, 0]
         return coefficients
 
-    def predict(self, X: Any, genes: ArrayLike | None = None) -> np.ndarray:
+    def predict(self, X: Any) -> np.ndarray:
         """Label cells with the class of the largest coefficient.
 
         Parameters
         ----------
         X
             Cells x genes, as in :meth:`fit`.
-        genes
-            Gene names of ``X``; see :meth:`coefficients`.
 
         Returns
         -------
         ndarray
             One label per cell; ``"unspecified"`` below the threshold.
         """
-        return self.named(self.coefficients(X, genes))
+        return self.named(self.coefficients(X))
 
     def named(self, coefficients: np.ndarray) -> np.ndarray:
         """Label cells whose coefficients are known; see :meth:`predict`."""
@@ -223,15 +206,13 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
         labels[coefficients.max(axis=1) < self.threshold] = UNSPECIFIED
         return labels
 
-    def predict_proba(self, X: Any, genes: ArrayLike | None = None) -> np.ndarray:
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Share out each cell over the classes by its positive coefficients.
 
         Parameters
         ----------
         X
             Cells x genes, as in :meth:`fit`.
-        genes
-            Gene names of ``X``; see :meth:`coefficients`.
 
         Returns
         -------
@@ -239,13 +220,13 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
             Cells x classes; rows sum to 1. The shares keep the order of the coefficients and are
             not calibrated: :class:`sklearn.calibration.CalibratedClassifierCV` does that.
         """
-        coefficients = self.coefficients(X, genes)
+        coefficients = self.coefficients(X)
         positive = np.maximum(coefficients, 0.0)
         total = positive.sum(axis=1, keepdims=True)
         even = softmax(coefficients, axis=1)  # where no coefficient is positive
         return np.divide(positive, total, out=even, where=total > 0)
 
-    def contributions(self, X: Any, label: Any, genes: ArrayLike | None = None) -> pd.Series:
+    def contributions(self, X: Any, label: Any) -> pd.Series:
         """Split the mean coefficient of cells on one class into a part per gene.
 
         Parameters
@@ -254,8 +235,6 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
             Cells x genes, as in :meth:`fit`; give one cell to explain one cell.
         label
             The class.
-        genes
-            Gene names of ``X``; see :meth:`coefficients`.
 
         Returns
         -------
@@ -270,7 +249,7 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         if label not in self.classes_:
             raise unknown("class of the basis", label, self.classes_)
-        Z = self._scores(self._cells(X, genes, reset=False))
+        Z = self._scores(self._cells(X, reset=False))
         weights = self.projector_[np.flatnonzero(self.classes_ == label)[0]]
         mean = np.asarray(Z.mean(axis=0)).ravel()
         names = getattr(self, "feature_names_in_", None)
@@ -284,15 +263,9 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
         tags.classifier_tags.poor_score = True
         return tags
 
-    def _cells(self, X: Any, genes: ArrayLike | None = None, *, reset: bool) -> Any:
-        """Check cells; put genes that come with names in the order of the basis."""
-        named = hasattr(self, "feature_names_in_")
-        if genes is None and _is_anndata(X) and not reset and named:
-            genes = X.var_names
-        X = X.X if _is_anndata(X) else X
-        if genes is not None and not reset:
-            X = getattr(X, "iloc", X)[:, self._gene_order(genes)]
-        X = _validated(self, X, reset=reset, names=genes)
+    def _cells(self, X: Any, *, reset: bool) -> Any:
+        """Check cells; genes of an AnnData are put in the order of the basis."""
+        X = _validated(self, X, reset=reset)
         if isinstance(X, RankMatrix):
             if self.rank and self.order == "average_then_rank" and reset:
                 raise InputError(
@@ -308,22 +281,6 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
                 "Give counts, or use rank=False for other representations."
             )
         return X
-
-    def _gene_order(self, genes: ArrayLike) -> np.ndarray:
-        if not hasattr(self, "feature_names_in_"):
-            raise InputError(
-                "The basis has no gene names to compare with. Give `genes` to fit as well."
-            )
-        names = unique_names(genes, "The query")
-        order = names.get_indexer(pd.Index(self.feature_names_in_))
-        if (order < 0).any() or len(names) != len(order):
-            shared = int((order >= 0).sum())
-            raise InputError(
-                f"Basis and query do not have the same genes: {len(order)} and {len(names)}, "
-                f"{shared} shared. Cut both to the shared genes first (align_genes), then fit: "
-                "ranks depend on which genes are ranked."
-            )
-        return order
 
     def _set_classes(self, y: ArrayLike, n_cells: int) -> np.ndarray:
         labels = np.asarray(y)
