@@ -70,7 +70,7 @@ def classes(title: str, types: list[str], names: list[str], **options: Any) -> d
         "n_classes": len(types),
         "metric": "f1_macro",
         "unit": "donor",
-        "n": 6,
+        "n": 6.0,
         "best": names[0],
         "simplest": names[2],
         "verdict": f"{names[0]} has {table[0]['value']:.3f}. No difference is shown between "

@@ -21,7 +21,7 @@ def numbers(judged: dict) -> set[str]:
     for task in judged["tasks"]:
         if task["status"] != "ran":
             continue
-        found |= {f"{task['n']:,}", f"{task['n_classes'] or 0:,}"}
+        found |= {f"{task['n']:,.0f}", f"{task['n_classes'] or 0:,}"}
         for row in task["scores"]:
             ends = (row[key] for key in ("value", "low", "high", "shuffled"))
             found |= {f"{x:.3f}" for x in ends if x is not None}
