@@ -26,42 +26,36 @@ _OTHER = re.compile(r"^counts\.|unspliced|ambiguous|spanning|nascent|binned|rank
 _NAMES = ("features", "feature_name", "gene_symbols", "gene_name", "symbol", "gene_ids", "_index")
 
 # From each scale back to amounts that add up; the natural log comes first.
+_LN = {"log": 1.0, "log2": float(np.log(2)), "log10": float(np.log(10))}
 _AMOUNTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "log": np.expm1,
-    "log2": lambda x: np.expm1(x * _LN["log2"]),
-    "log10": lambda x: np.expm1(x * _LN["log10"]),
+    "log2": lambda x: np.expm1(_LN["log2"] * x),
+    "log10": lambda x: np.expm1(_LN["log10"] * x),
     "linear": np.positive,
     "square root": np.square,
 }
-_LN = {"log2": float(np.log(2)), "log10": float(np.log(10))}
 _MOST_LOG = 20  # e to the 20 is more molecules than a cell holds, 2 to the 20 a million
-# Scales that become another one when they are taken; what ``values=`` may say of a kind.
-_BECOMES = {
-    "log2": "log",
-    "log10": "log",
-    "square root": "linear",
-    "tpm": "linear",
-    "fpkm": "linear",
-}
+# What kinds become when they are taken, and which ones ``values=`` may declare.
+_BECOMES = dict.fromkeys(("log2", "log10"), "log")
+_BECOMES |= dict.fromkeys(("square root", "tpm", "fpkm"), "linear")
 _POSSIBLE = {
     "counts": ("binary",),
     "log": ("unclear",),
-    "linear": ("unclear", "counts", "square root", "log", "log2", "log10"),
+    "linear": ("unclear", "counts", "square root", *_LN),
 }
-_OTHER_MATRIX = "Name a matrix of counts or log values with --layer (layer= in Python)"
-_MEND = "Mend this value, or leave the cell or gene out"
-# What cannot be read, in words, and the remedy.
+# What cannot be read without more, in words, and the remedy.
 _REFUSED = {
-    "scaled": ("scaled (centred, or of unit variance)", _OTHER_MATRIX),
-    "binary": ("binary (only 0 and 1)", "If these are counts, say --values counts (values=)"),
-    "text": ("text, not numbers", _OTHER_MATRIX),
-    "empty": ("empty (only zeros)", _OTHER_MATRIX),
-    "unclear": (
-        "with fractions that can be log or linear values",
-        "Say which: --values log or --values linear (values= in Python)",
-    ),
-    "not finite": ("not finite", _MEND),
-    "negative": ("negative", _MEND),
+    **dict.fromkeys(("text", "empty", "scaled"), "Name counts or log values with --layer (layer=)"),
+    **dict.fromkeys(("not finite", "negative"), "Mend the value, or leave its cell or gene out"),
+    "binary": "If these are counts, say --values counts (values=)",
+    "unclear": "Say --values log or --values linear (values= in Python)",
+}
+_WORDS = {
+    "scaled": "scaled values (centred, or of unit variance)",
+    "binary": "binary values (only 0 and 1)",
+    "empty": "nothing but zeros (empty)",
+    "unclear": "fractions that may be log or linear values",
+    "text": "text",
 }
 
 
@@ -136,37 +130,33 @@ def value_kind(X: Any) -> str:
 
 
 def _scale(X: Any, high: np.ndarray, cells: np.ndarray) -> str:
-    """Scale of values with fractions, from the cells that have them."""
-    totals = {scale: np.zeros(len(high)) for scale in _AMOUNTS}
-    sums = np.zeros((2, X.shape[1]))
-    for start, block in _blocks(X):
-        data = block.data.astype(np.float64)
-        for scale, amounts in _AMOUNTS.items():
-            capped = np.minimum(data, _MOST_LOG) if scale.startswith("log") else data
-            totals[scale][start : start + block.shape[0]] = _per_cell(block, amounts(capped))
-        sums += [np.bincount(block.indices, power, X.shape[1]) for power in (data, data**2)]
+    """Scale of values with fractions, from up to a thousand of the cells that have them."""
     sample = cells[np.linspace(0, len(cells) - 1, min(len(cells), 1000)).astype(int)]
-    rows = X.tocsr() if sp.issparse(X) else X
-    some = _without_zeros(sp.csr_matrix(rows[sample], dtype=np.float64))
+    rows = (X.tocsr() if sp.issparse(X) else X)[sample]
+    some = _without_zeros(sp.csr_matrix(rows, dtype=np.float64))
     fits = []
     for scale, amounts in _AMOUNTS.items():
-        total = totals[scale][cells]
-        equal = len(total) > 1 and np.mean(abs(total / np.median(total) - 1) < 1e-3) > 0.9
         amount = amounts(np.minimum(some.data, 300))
+        total = _per_cell(some, amount)
+        equal = len(total) > 1 and np.mean(abs(total / np.median(total) - 1) < 1e-3) > 0.9
         smallest = np.repeat(_per_cell(some, amount, np.minimum), np.diff(some.indptr))
         told = (amount > 1.5 * smallest) & (amount < 30 * smallest)  # beyond, rounding hides it
         ratio = amount[told] / smallest[told]
         whole = len(ratio) >= 20 and np.mean(abs(ratio - np.rint(ratio)) < 0.02) > 0.9
         fits += [scale] if equal or whole else []
-    no_log = high.max() > _MOST_LOG or (np.delete(high, cells) > 0).any()
-    if fits and fits[0].startswith("log"):
+    if fits and fits[0] in _LN:
+        no_log = high.max() > _MOST_LOG or (np.delete(high, cells) > 0).any()
         return "unclear" if no_log or "linear" in fits else fits[0]
     if fits:
         return fits[0]
-    spread = (sums[1] - sums[0] ** 2 / len(high)) / max(1, len(high) - 1)
-    if np.mean(abs(spread[sums[0] > 0] - 1) < 0.02) > 0.5:
-        return "scaled"
-    return "linear" if high.max() > _MOST_LOG else "unclear"
+    if high.max() <= _MOST_LOG:
+        return "unclear"
+    mean, square = (
+        sum(block.power(p).sum(axis=0, dtype=np.float64) for _, block in _blocks(X)) / len(high)
+        for p in (1, 2)
+    )
+    variance = np.asarray(square - np.square(mean))[np.asarray(mean) > 0]
+    return "scaled" if np.mean(abs(variance - 1) < 0.04) > 0.5 else "linear"
 
 
 def _culprit(matrix: _Matrix, kind: str, obs_names: pd.Index) -> str:
@@ -176,9 +166,10 @@ def _culprit(matrix: _Matrix, kind: str, obs_names: pd.Index) -> str:
         if bad.any():
             at = int(np.flatnonzero(bad)[0])
             cell = start + int(np.searchsorted(block.indptr, at, side="right")) - 1
-            value = str(block.data[at]).replace("nan", "NaN")
+            value = f"{block.data[at]:g}".replace("nan", "NaN")
             gene = str(matrix.var.index[block.indices[at]])
-            return f"{value} in cell {str(obs_names[cell])!r}, gene {gene!r}"
+            where = f"{matrix.place}, cell {str(obs_names[cell])!r}, gene {gene!r}"
+            return f"{kind} value {value} in {where}"
     return ""
 
 
@@ -197,23 +188,9 @@ def _without_zeros(X: sp.csr_matrix) -> sp.csr_matrix:
 
 
 # Matrix -----------------------------------------------------------------------------------------
-class _Notes:
-    """What was left out and what to be warned of, after what was said before."""
-
-    def __init__(self, said: dict[str, Any]) -> None:
-        earlier = said.get("dropped", pd.DataFrame())
-        self.dropped: list[tuple[Any, ...]] = list(earlier.itertuples(index=False, name=None))
-        self.warnings = list(map(str, said.get("warnings", ())))
-
-    def drop(self, what: str, n: int, why: str) -> None:
-        self.dropped.append((what, int(n), why))
-
-    def warn(self, text: str) -> None:
-        self.warnings += [text] if text not in self.warnings else []
-
-    def said(self) -> dict[str, Any]:
-        dropped = pd.DataFrame(self.dropped, columns=["what", "n", "why"])
-        return {"dropped": dropped.astype({"n": int}), "warnings": self.warnings}
+class _Notes(NamedTuple):
+    dropped: list[tuple[str, int, str]]
+    warnings: list[str]
 
 
 class _Matrix(NamedTuple):
@@ -224,12 +201,6 @@ class _Matrix(NamedTuple):
 
 def _matrices(adata: ad.AnnData) -> dict[str, _Matrix]:
     """Matrices by the name that ``layer=`` takes, in the order in which they are tried."""
-
-    def order(name: str) -> int:
-        plain = name.lower()
-        last = len(COUNT_LAYERS) + (not plain.startswith("decontx"))
-        return COUNT_LAYERS.index(plain) if plain in COUNT_LAYERS else last
-
     found = {} if adata.X is None else {"X": _Matrix("X", adata.X, adata.var)}
     if adata.raw is not None:
         found["raw"] = _Matrix("raw", adata.raw.X, adata.raw.var)
@@ -241,7 +212,13 @@ def _matrices(adata: ad.AnnData) -> dict[str, _Matrix]:
         if names and np.max(owners) <= 1:
             layers = {name: layer for name, layer in layers.items() if name not in names}
             layers[stem] = _Matrix(f"layers['{stem}.*']", sum(map(as_csr, parts)), adata.var)
-    return found | {name: layers[name] for name in sorted(layers, key=order) if name not in found}
+    return found | {name: layers[name] for name in sorted(layers, key=_rank) if name not in found}
+
+
+def _rank(name: str) -> float:
+    """Place of a layer in the search: by the names of counts, decontX, then as in the file."""
+    plain = name.lower()
+    return [*COUNT_LAYERS, plain].index(plain) - 0.5 * plain.startswith("decontx")
 
 
 def _genes_only(matrix: _Matrix) -> tuple[_Matrix, int]:
@@ -269,16 +246,16 @@ def _refusal(
     """Error for cells without a matrix that can be used: what each holds, and the remedy."""
     if not found:
         return InputError("These cells have no matrix: X is missing, and there are no layers.")
-    words = [
-        f"{found[name].place} is {_REFUSED.get(kind, (f'{kind} values', ''))[0]}"
-        + (f" ({culprits[name]})" if name in culprits else "")
+    held = [
+        f"{found[name].place} holds {_WORDS.get(kind, f'{kind} values')}"
         for name, kind in kinds.items()
+        if name not in culprits
     ]
-    wanted = values or "counts, log or linear values"
-    kind = next(iter(kinds.values()), "")
-    remedy = _REFUSED.get(kind, ("", f"Say --values {_BECOMES.get(kind, kind)} (values=)"))[1]
+    kind, wanted = next(iter(kinds.values()), "empty"), values or "counts, log or linear values"
+    remedy = _REFUSED.get(kind, f"Say --values {_BECOMES.get(kind, kind)} (values= in Python)")
     return InputError(
-        f"No matrix can be read as {wanted}: {'; '.join(words[:5])}.\n"
+        f"No matrix can be read as {wanted}: "
+        f"{'; '.join([*culprits.values(), *held][:4])}.\n"
         f"{remedy}; there are {', '.join(map(str, list(found)[:12]))}."
     )
 
@@ -291,8 +268,10 @@ def _gene_names(var: pd.DataFrame, notes: _Notes) -> pd.Index:
         column = next((name for name in _NAMES if name in var), None)
         text = "none of var's columns names them"
         if column:
-            names, text = pd.Index(var[column].astype(str)), f"names are taken from var[{column!r}]"
-        notes.warn(f"Genes are only numbered ({var.index[0]}, {var.index[1]}, ...); {text}.")
+            text = f"names are taken from var[{column!r}]"
+        notes.warnings.append(
+            f"Genes are only numbered ({var.index[0]}, {var.index[1]}, ...); {text}."
+        )
     return strip_versions(names)
 
 
@@ -315,11 +294,12 @@ def _one_column_a_gene(
     """Sum the columns of one gene, logs as amounts; columns without a name are left out."""
     names = _gene_names(var, notes)
     if (nameless := names.isin(["", "nan", "None", "<NA>"])).any():
-        notes.drop("genes", nameless.sum(), "no name")
+        notes.dropped.append(("genes", int(nameless.sum()), "no name"))
         X, var, names = X[:, ~nameless], var[~nameless], names[~nameless]
     codes, unique = pd.factorize(names)
     if len(unique) < len(names):
-        notes.drop("genes", len(names) - len(unique), "name of another column; both were summed")
+        why = "name of another column; both were summed"
+        notes.dropped.append(("genes", len(names) - len(unique), why))
         pick = sp.csr_matrix((np.ones(len(codes)), (np.arange(len(codes)), codes)))
         X = (X.astype(np.float64).expm1() @ pick).log1p() if log else X @ pick
         var = var[~names.duplicated()]
@@ -335,7 +315,9 @@ def _unique_cells(obs: pd.DataFrame, notes: _Notes) -> pd.DataFrame:
     obs = obs.rename(columns=str).set_axis(obs.index.astype(str))
     if (again := obs.index.duplicated()).any():
         first = obs.index[again][0]
-        notes.warn(f"{again.sum()} cell names repeat, such as {first!r}; they got a number.")
+        notes.warnings.append(
+            f"{again.sum()} cell names repeat, such as {first!r}; they got a number."
+        )
         obs.index = make_index_unique(obs.index)
     return obs
 
@@ -391,42 +373,43 @@ def take(adata: ad.AnnData, *, layer: str | None = None, values: str | None = No
     if layer is not None and layer not in found:
         raise unknown("matrix of these cells", layer, found)
     said = dict(adata.uns.get("sclin", {}))
-    notes = _Notes(said)
-    kinds, others = {}, {}
+    earlier = said.get("dropped", pd.DataFrame()).itertuples(index=False, name=None)
+    notes = _Notes(list(earlier), list(map(str, said.get("warnings", ()))))
+    kinds, others, culprits = {}, {}, {}
     for name in [layer] if layer else [n for n in found if not _OTHER.search(n)]:
         found[name], others[name] = _genes_only(found[name])
-        kinds[name] = value_kind(found[name].X)
-        if kinds[name] == (values or "counts"):
+        kinds[name] = kind = value_kind(found[name].X)
+        if kind in ("not finite", "negative"):
+            culprits[name] = _culprit(found[name], kind, adata.obs_names)
+        if kind == (values or "counts"):
             break
-    culprits = {
-        name: _culprit(found[name], kind, adata.obs_names)
-        for name, kind in kinds.items()
-        if kind in ("not finite", "negative")
-    }
     declared = values or _BECOMES.get(said.get("values", ""), said.get("values"))
     chosen = _pick(kinds, values, declared)
     if chosen is None:
         raise _refusal(found, kinds, culprits, values)
-    matrix, kind = found[chosen], kinds[chosen]
-    for other, text in culprits.items():
-        notes.warn(f"{found[other].place} was passed over: {text}.")
+    place, kind = found[chosen].place, kinds[chosen]
+    notes.warnings.extend(f"Another matrix has a {text}." for text in culprits.values())
     if others[chosen]:
-        notes.drop("features", others[chosen], "var['feature_types'] is not 'Gene Expression'")
-    X, holds = as_csr(matrix.X), values or _BECOMES.get(kind, kind)
+        why = "var['feature_types'] is not 'Gene Expression'"
+        notes.dropped.append(("features", others[chosen], why))
+    X, holds = as_csr(found[chosen].X), values or _BECOMES.get(kind, kind)
     if kind in _REFUSED:
         holds = str(declared)
-        notes.warn(f"{matrix.place} is {_REFUSED[kind][0]}; read as {holds}, as was said.")
-    elif kind in _BECOMES and _BECOMES[kind] == holds:
+        scale = "natural log" if holds == "log" else holds
+        notes.warnings.append(f"{place} holds {_WORDS[kind]}; read as {scale}, as was said.")
+    elif _BECOMES.get(kind) == holds:
         X = X.power(2) if kind == "square root" else X * _LN[kind]
-        notes.warn(f"{matrix.place} holds {kind} values; they were made {holds} values.")
-    X, var = _one_column_a_gene(X, matrix.var, holds == "log", notes)
+        notes.warnings.append(f"{place} holds {kind} values; they were made {holds} values.")
+    X, var = _one_column_a_gene(X, found[chosen].var, holds == "log", notes)
     out = ad.AnnData(X, _unique_cells(adata.obs, notes), var, uns=dict(adata.uns))
     for key, value in adata.obsm.items():
         if (array := _array(value)) is None:
-            notes.drop("embeddings", 1, f"obsm[{key!r}] is not a table of numbers")
+            notes.dropped.append(("embeddings", 1, f"obsm[{key!r}] is not a table of numbers"))
         else:
             out.obsm[key] = array
-    same = chosen == "X" and said.get("values") in (None, holds)
-    place = said.get("found_in", "X") if same else matrix.place
-    out.uns["sclin"] = {**said, "values": holds, "found_in": place, **notes.said()}
+    if chosen == "X" and said.get("values") in (None, holds):
+        place = said.get("found_in", place)
+    dropped = pd.DataFrame(notes.dropped, columns=["what", "n", "why"]).astype({"n": int})
+    told = {"dropped": dropped, "warnings": list(dict.fromkeys(notes.warnings))}
+    out.uns["sclin"] = {**said, "values": holds, "found_in": place, **told}
     return out

@@ -218,7 +218,7 @@ def test_a_matrix_that_is_not_counts(tmp_path):
 
 
 def test_values_that_are_not_finite(tmp_path):
-    with pytest.raises(InputError, match="NaN in cell '0', gene 'GAPDH'"):
+    with pytest.raises(InputError, match="NaN in X, cell '0', gene 'GAPDH'"):
         datasets.load(write(tmp_path / "x.h5ad", [[0, np.nan, 1], [1, 2, 3]]))
 
 

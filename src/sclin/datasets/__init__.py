@@ -14,6 +14,7 @@ from anndata import AnnData
 
 from sclin import matrices
 from sclin.datasets import readers, recipes, simulate
+from sclin.datasets.companions import embedding
 from sclin.datasets.entries import Entry, catalogue, check_options
 from sclin.datasets.files import cache_dir, fetch, fetch_file, locate, memory, sha256_of
 from sclin.datasets.resources import orthologs, resource
@@ -23,6 +24,7 @@ from sclin.matrices import take
 __all__ = [
     "cache_dir",
     "catalogue",
+    "embedding",
     "fetch",
     "load",
     "name_of",
@@ -90,7 +92,9 @@ def load(name: str | Path, **options: Any) -> AnnData:
             "`sclin data list` prints all names; a path to an .h5ad file works too."
         )
     parts = getattr(found, "adatas", {"": found})  # simulated species are several
-    for cells in parts.values():
+    for key, cells in parts.items():
+        if entry is not None and entry.tier == "simulated":
+            cells = parts[key] = take(cells)
         readers.name_columns(cells, columns, spec)
         _distinct_genes(cells, spec)
         if said:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import pickle
+import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from inspect import signature
-from itertools import islice
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
+import scipy.io
 import scipy.sparse as sp
 
+from sclin.datasets import tables
+from sclin.datasets.companions import with_labels
 from sclin.datasets.entries import check_options
 from sclin.errors import DataError, InputError, SclinError, unknown
 from sclin.matrices import as_csr, take, value_kind
@@ -29,6 +34,7 @@ def read(
     *,
     layer: str | None = None,
     values: str | None = None,
+    labels: str | Path | None = None,
     backed: bool = False,
     **options: Any,
 ) -> ad.AnnData:
@@ -37,10 +43,12 @@ def read(
     Parameters
     ----------
     path
-        ``.h5ad``, ``.zarr``, 10x ``.h5``, a folder with ``matrix.mtx``, ``.csv``, ``.tsv``
-        (also ``.gz``), ``.rda``, ``.RData``.
+        ``.h5ad``, ``.zarr``, ``.loom``, 10x ``.h5``, a folder with ``matrix.mtx`` or that file,
+        ``.csv``, ``.tsv``, ``.txt``, ``.rda``, ``.RData``, ``.rds``; all also as ``.gz``.
     layer, values
         As in `sclin.matrices.take`.
+    labels
+        Table of labels with a column of cell names; its columns are added to ``obs``.
     backed
         Leave the matrix of an ``.h5ad`` on disk and read rows as they are asked for; ``X`` is
         then what the file has as ``X``.
@@ -62,34 +70,65 @@ def read(
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path} does not exist; give the path of a file of cells.")
-    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
-    if path.is_dir() and suffix != ".zarr":
-        suffix = ".mtx"
-    by_suffix: dict[str, Callable[..., ad.AnnData]] = {
-        **dict.fromkeys((".h5ad", ".zarr"), _h5ad),
-        **dict.fromkeys((".h5", ".mtx"), _10x),
-        **dict.fromkeys((".csv", ".tsv", ".txt"), _table),
-        **dict.fromkeys((".rda", ".rdata"), _rda),
-    }
-    if suffix not in by_suffix:
-        raise DataError(f"{path.name}: no reader for {suffix!r}; there are {', '.join(by_suffix)}.")
-    reader = by_suffix[suffix]
+    suffix, reader = _reader(path)
     options |= {"backed": True} if backed else {}
     check_options(path.name, options, list(signature(reader).parameters)[1:])
-    try:
-        cells = reader(path, **options)
-    except SclinError:
-        raise
-    except Exception as error:
-        # The parsers raise many classes for damaged files; the message is what matters.
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise DataError(f"{path} is not a readable {suffix} file: {reason}") from error
-    return (
-        _backed(cells, layer, path) if cells.isbacked else take(cells, layer=layer, values=values)
-    )
+    with TemporaryDirectory() as folder:
+        try:
+            cells = reader(_unpacked(path, Path(folder)), **options)
+        except SclinError:
+            raise
+        except Exception as error:
+            # The parsers raise many classes for damaged files; the message is what matters.
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+            raise DataError(
+                f"{path} is not a readable {suffix} file: {reason}.\n"
+                "It may be cut short: fetch it again, or write it again."
+            ) from error
+    if cells.isbacked:
+        return _backed(cells, layer, path)
+    if labels is not None:
+        cells.obs = with_labels(cells.obs, labels)
+    return take(cells, layer=layer, values=values)
 
 
-def _plain(X: Any, obs: Sequence[str] | pd.DataFrame, var: Sequence[str] | pd.DataFrame) -> Any:
+def _reader(path: Path) -> tuple[str, Callable[..., ad.AnnData]]:
+    """Suffix of a file without .gz, and what reads it."""
+    by_suffix: dict[str, Callable[..., ad.AnnData]] = {
+        **dict.fromkeys((".h5ad", ".h5", ".hdf5", ".loom"), _hdf5),
+        ".zarr": _zarr,
+        ".mtx": _mtx,
+        **dict.fromkeys((".csv", ".tsv", ".txt"), _table),
+        **dict.fromkeys((".rda", ".rdata", ".rds"), _rda),
+    }
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    if path.is_dir():
+        zarr = any((path / name).exists() for name in (".zgroup", "zarr.json"))
+        suffix = ".zarr" if zarr or suffix == ".zarr" else ".mtx"
+    if suffix not in by_suffix:
+        raise DataError(f"{path.name}: no reader for {suffix!r}; there are {', '.join(by_suffix)}.")
+    if path.is_file():
+        with path.open("rb") as stream:
+            start = stream.read(512).lstrip().lower()
+        if not start or start.startswith((b"<!doctype", b"<html", b"<?xml")):
+            what = "a web page, not data" if start else "empty"
+            raise DataError(f"{path} is {what}: fetch the file again from its source.")
+    return suffix, by_suffix[suffix]
+
+
+def _unpacked(path: Path, folder: Path) -> Path:
+    """HDF5 cannot be read through gzip, so it is unpacked into ``folder``; the rest can."""
+    with path.open("rb") if path.is_file() else BytesIO() as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    if not packed or _reader(path)[1] is not _hdf5:
+        return path
+    out = folder / path.name.removesuffix(".gz")
+    with gzip.open(path) as stream, out.open("wb") as target:
+        shutil.copyfileobj(stream, target)
+    return out
+
+
+def _plain(X: Any, obs: Any, var: Any) -> ad.AnnData:
     """Put cells by genes together; names that repeat are seen to by `take`."""
     frames = [
         frame if isinstance(frame, pd.DataFrame) else pd.DataFrame(index=pd.Index(frame, dtype=str))
@@ -114,17 +153,32 @@ def pack(
     return out
 
 
-# h5ad and zarr ----------------------------------------------------------------------------------
-def _h5ad(path: Path, *, backed: bool = False) -> ad.AnnData:
-    """Read an h5ad file or a zarr folder; ``backed`` leaves the matrix on disk."""
+# HDF5 and zarr ----------------------------------------------------------------------------------
+def _hdf5(path: Path, *, backed: bool = False) -> ad.AnnData:
+    """Read an AnnData, a loom or a 10x file; what it holds decides, whatever it is called."""
+    with h5py.File(path) as file:
+        if "row_attrs" in file:
+            return _loom(file)
+        adata = bool({"X", "obs"} & set(file))
     with warnings.catch_warnings():
-        # Old files are read as well as new ones; nothing for the reader to do about it.
+        # Old files are read as well as new ones; names that repeat are seen to by `take`.
         warnings.filterwarnings("ignore", category=ad.OldFormatWarning)
         warnings.filterwarnings("ignore", "Moving element", category=FutureWarning)
         warnings.filterwarnings("ignore", ".* names are not unique", category=UserWarning)
-        if path.suffix == ".zarr":
-            return ad.read_zarr(path)
-        return ad.read_h5ad(path, backed="r" if backed else None)
+        if adata:
+            return ad.read_h5ad(path, backed="r" if backed else None)
+        import scanpy as sc
+
+        cells = sc.read_10x_h5(path, gex_only=False)
+    cells.var = cells.var.reset_index(names="symbol").set_index("gene_ids")
+    return cells
+
+
+def _zarr(path: Path) -> ad.AnnData:
+    """Read an AnnData that lies in a zarr folder."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* names are not unique", category=UserWarning)
+        return ad.read_zarr(path)
 
 
 def _backed(source: ad.AnnData, layer: str | None, path: Path) -> ad.AnnData:
@@ -140,115 +194,87 @@ def _backed(source: ad.AnnData, layer: str | None, path: Path) -> ad.AnnData:
     return source
 
 
-# Tables, 10x ------------------------------------------------------------------------------------
-def _table(path: Path, *, orientation: str | None = None) -> ad.AnnData:
-    """Read a csv or tsv table of counts, cells in rows or in columns.
+def _loom(file: h5py.File) -> ad.AnnData:
+    """Read a loom file: genes by cells, attributes of one column each, a block at a time."""
 
-    Parameters
-    ----------
-    path
-        Table with a header and names in the first column; ``.gz`` as well.
-    orientation
-        ``"cells_in_rows"`` or ``"genes_in_rows"``; by default found from the names: Ensembl ids
-        and well-known human or mouse symbols tell the genes.
+    def matrix(stored: h5py.Dataset) -> sp.csr_matrix:
+        starts = range(0, stored.shape[1], 512)
+        return sp.vstack([sp.csr_matrix(stored[:, i : i + 512].T) for i in starts], format="csr")
 
-    Raises
-    ------
-    InputError
-        When the genes cannot be told, or the table says otherwise than ``orientation``.
-    """
-    columns, rows, X = _parse_table(path, "," if ".csv" in path.name.lower() else "\t")
-    score = {"cells_in_rows": _gene_score(columns), "genes_in_rows": _gene_score(rows)}
-    seen = max(score, key=score.__getitem__) if any(score.values()) else None
-    if orientation not in (None, *score):
-        raise InputError(f"orientation={orientation!r}: use {' or '.join(map(repr, score))}.")
-    if orientation is None and seen is None:
-        raise InputError(
-            f"{path.name}: neither rows ({rows[0]!r}, ...) nor columns ({columns[0]!r}, ...) look "
-            "like genes; say orientation='genes_in_rows' or 'cells_in_rows'."
-        )
-    if orientation is not None and seen not in (None, orientation):
-        raise InputError(
-            f"{path.name} looks transposed: orientation={orientation!r} was given, but the "
-            f"{'rows' if seen == 'genes_in_rows' else 'columns'} are named like genes."
-        )
-    if (orientation or seen) == "genes_in_rows":
-        return _plain(X.T.tocsr(), columns, rows)
-    return _plain(X, rows, columns)
+    def attributes(group: h5py.Group, *names: str) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+        found = {k: v.asstr()[:] if v.dtype.kind in "OS" else v[:] for k, v in group.items()}
+        flat = pd.DataFrame({key: value for key, value in found.items() if value.ndim == 1})
+        name = next((name for name in names if name in flat), None)
+        if name:
+            flat = flat.set_index(flat[name].astype(str).rename(None)).drop(columns=name)
+        return flat, {key: value for key, value in found.items() if value.ndim == 2}
 
-
-def _parse_table(path: Path, separator: str) -> tuple[list[str], list[str], sp.csr_matrix]:
-    """Columns, row names and values; a wide table is never held densely."""
-    rows: list[str] = []
-    blocks = []
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as stream:
-            header = next(csv.reader(stream, delimiter=separator), [])
-            while lines := list(islice(filter(str.strip, stream), 500)):
-                width = lines[0].count(separator)
-                if wrong := [line for line in lines if line.count(separator) != width]:
-                    raise ValueError(f"row {wrong[0][:20]!r} does not have {width} values")
-                options: Any = {
-                    "delimiter": separator,
-                    "quotechar": '"',
-                    "comments": None,
-                    "ndmin": 2,
-                }
-                rows += np.loadtxt(lines, str, usecols=0, **options)[:, 0].tolist()
-                values = np.loadtxt(lines, np.float32, usecols=range(1, width + 1), **options)
-                blocks.append(sp.csr_matrix(values))
-        if not rows:
-            raise ValueError("there are no rows under the header")
-        X = sp.vstack(blocks, format="csr")
-    except (ValueError, EOFError, OSError, csv.Error) as error:
-        raise DataError(f"{path.name} is not a table of numbers: {error}") from error
-    if len(header) not in (X.shape[1], X.shape[1] + 1):  # R leaves the corner of the header out
-        raise DataError(f"{path.name} has {len(header)} names over {X.shape[1]} columns of values.")
-    return header[-X.shape[1] :], rows, X
-
-
-_HOUSEKEEPING = {"ACTB", "GAPDH", "B2M", "MALAT1", "RPLP0", "RPS6", "RPL3", "EEF1A1", "TMSB4X"}
-
-
-def _gene_score(names: Sequence[str]) -> float:
-    """Share of names that are gene ids: Ensembl ids, or a few symbols that every table has."""
-    plain = {str(n).upper() for n in names}
-    ensembl = np.mean([str(n).startswith("ENS") for n in names])
-    return max(float(ensembl), len(plain & _HOUSEKEEPING) / len(_HOUSEKEEPING))
-
-
-def _10x(path: Path) -> ad.AnnData:
-    """Read what Cell Ranger writes: a ``.h5`` file or a folder with ``matrix.mtx``."""
-    import scanpy as sc
-
-    if path.suffix == ".h5":
-        cells = sc.read_10x_h5(path)
-    else:
-        folder = path if path.is_dir() else path.parent
-        cells = sc.read_10x_mtx(folder, var_names="gene_ids")
-    if "gene_ids" in cells.var:
-        cells.var = cells.var.reset_index(names="symbol").set_index("gene_ids")
+    obs, arrays = attributes(file["col_attrs"], "CellID", "obs_names", "cell_names", "barcode")
+    var, _ = attributes(file["row_attrs"], "Gene", "var_names", "gene_names", "Accession")
+    cells = _plain(matrix(file["matrix"]), obs, var)
+    cells.layers.update({name: matrix(layer) for name, layer in file.get("layers", {}).items()})
+    cells.obsm.update(arrays)
     return cells
+
+
+# 10x, tables ------------------------------------------------------------------------------------
+def _mtx(path: Path) -> ad.AnnData:
+    """Read ``matrix.mtx`` with its barcodes and its genes or features, and any prefix of GEO."""
+    found = sorted(path.glob("*matrix.mtx*")) if path.is_dir() else [path]
+    if len(found) != 1:
+        listed = ", ".join(file.name for file in found[:5]) or "no file *matrix.mtx"
+        raise InputError(f"{path} holds {listed}; give the path of one matrix.mtx file.")
+    prefix = found[0].name.split("matrix.mtx")[0]
+
+    def beside(*stems: str) -> pd.DataFrame:
+        names = [f"{prefix}{stem}.tsv{end}" for stem in stems for end in (".gz", "")]
+        for name in names:
+            if (found[0].parent / name).exists():
+                options: Any = {"sep": "\t", "header": None, "dtype": str, "na_filter": False}
+                return pd.read_csv(found[0].parent / name, **options)
+        raise DataError(f"Beside {found[0]} stands none of {', '.join(names)}.")
+
+    barcodes, features = beside("barcodes"), beside("features", "genes")
+    X = sp.csr_matrix(scipy.io.mmread(found[0]))
+    X = X.T.tocsr() if X.shape == (len(features), len(barcodes)) else X
+    if X.shape != (len(barcodes), len(features)):
+        raise DataError(
+            f"{found[0].name} is {X.shape[0]} x {X.shape[1]}, but there are {len(barcodes)} "
+            f"barcodes and {len(features)} genes beside it."
+        )
+    var = pd.DataFrame({"symbol": features[features.columns[:2][-1]].to_numpy()}, features[0])
+    if 2 in features:
+        var["feature_types"] = features[2].to_numpy()
+    return _plain(X, barcodes[0], var.rename_axis(None))
+
+
+def _table(path: Path, *, orientation: str | None = None) -> ad.AnnData:
+    """Read a table of numbers, cells in rows or in columns; see `tables.read_matrix`."""
+    return _plain(*tables.read_matrix(path, orientation=orientation))
 
 
 # R ----------------------------------------------------------------------------------------------
 def load_rda(path: Path) -> dict[str, Any]:
-    """Objects of an ``.rda`` file by name, as the package rdata gives them."""
+    """Objects of an R file by name, as the package rdata gives them; an ``.rds`` has no name."""
     import rdata
 
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Missing constructor", category=UserWarning)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Missing constructor", category=UserWarning)
+        try:
+            if ".rds" in path.name.lower():
+                return {path.name: rdata.read_rds(path)}
             return rdata.read_rda(path)
-    except Exception as error:
-        # rdata raises whatever its parser meets in a damaged file.
-        raise DataError(f"{path} is not a readable R data file: {error}") from error
+        except Exception as error:
+            # rdata raises whatever its parser meets in a damaged file.
+            raise DataError(f"{path} is not a readable R data file: {error}") from error
 
 
 def r_matrix(value: Any) -> tuple[sp.csr_matrix, list[str], list[str]]:
-    """Cells by genes, with their names, from an R matrix of genes by cells."""
-    if hasattr(value, "Dim"):  # dgCMatrix or dgTMatrix
+    """Cells by genes, with their names, from an R matrix or data frame of genes by cells."""
+    if isinstance(value, pd.DataFrame):
+        X = sp.csr_matrix(value.to_numpy(np.float32).T)
+        names: list[Any] = [value.index, value.columns]
+    elif hasattr(value, "Dim"):  # dgCMatrix or dgTMatrix
         shape, names = tuple(int(n) for n in value.Dim), value.Dimnames
         if hasattr(value, "p"):
             X = sp.csc_matrix((value.x, value.i, value.p), shape=shape).T
@@ -256,7 +282,8 @@ def r_matrix(value: Any) -> tuple[sp.csr_matrix, list[str], list[str]]:
             X = sp.coo_matrix((value.x, (value.i, value.j)), shape=shape).T
     else:
         X = sp.csr_matrix(np.asarray(value).T)
-        names = [value.coords[d].to_numpy() if d in value.coords else None for d in value.dims]
+        dims = [value.coords.get(dim) for dim in getattr(value, "dims", ())] or [None, None]
+        names = [None if dim is None else dim.to_numpy() for dim in dims]
     made = (f"gene_{i}" for i in range(X.shape[1])), (f"cell_{i}" for i in range(X.shape[0]))
     found = ([*map(str, spare if n is None else n)] for n, spare in zip(names, made, strict=True))
     genes, cells = found
@@ -264,46 +291,81 @@ def r_matrix(value: Any) -> tuple[sp.csr_matrix, list[str], list[str]]:
 
 
 def _rda(path: Path, *, name: str | None = None) -> ad.AnnData:
-    """Read cells out of an ``.rda`` or ``.RData`` file.
+    """Read cells out of an R file: a matrix, a Seurat object or a SingleCellExperiment.
 
     Parameters
     ----------
     path
-        File written by R's ``save``: a matrix, a Seurat object (v3 assays) or a
-        SingleCellExperiment.
+        File written by R's ``save`` or ``saveRDS``.
     name
         Object to read; needed when the file holds several.
 
     Raises
     ------
-    DataError
-        When the file holds no matrix, Seurat object or SingleCellExperiment of that name.
+    InputError
+        When the file holds no such object, or it is none of these.
     """
     objects = load_rda(path)
     if name is None and len(objects) > 1:
-        raise InputError(f"{path} holds {', '.join(objects)}; say which with name=.")
+        raise InputError(f"{path} holds {', '.join(objects)}; say which with {path.name}:name=.")
     name = name or next(iter(objects), "")
     if name not in objects:
         raise unknown(f"object in {path}", name, objects)
     value = objects[name]
+    obs, arrays = None, {}
     if hasattr(value, "assays") and hasattr(value, "meta.data"):
-        active = str(getattr(value, "active.assay")[0])
-        matrix = value.assays[active].counts
-        obs = getattr(value, "meta.data").copy()
+        matrices = _seurat(value.assays[str(getattr(value, "active.assay")[0])])
+        obs = getattr(value, "meta.data")
+        arrays = {key: getattr(x, "cell.embeddings") for key, x in dict(value.reductions).items()}
     elif hasattr(value, "colData"):
-        matrix = value.assays.data.listData.get("counts")
+        assays = {str(key): assay for key, assay in value.assays.data.listData.items()}
+        matrices = {key: r_matrix(assay) for key, assay in assays.items() if _is_matrix(assay)}
         obs = pd.DataFrame(dict(value.colData.listData))
     else:
-        matrix, obs = value, None
-    if not (hasattr(matrix, "Dim") or hasattr(matrix, "dims")):
-        raise DataError(
+        matrices = {"X": r_matrix(value)} if _is_matrix(value) else {}
+    if not matrices:
+        raise InputError(
             f"{path}: {name} is a {type(value).__name__}; a matrix, a Seurat object or a "
             "SingleCellExperiment with counts is needed."
         )
-    X, cells, genes = r_matrix(matrix)
+    _, cells, genes = next(iter(matrices.values()))
     obs = pd.DataFrame(index=cells) if obs is None else obs.set_axis(cells)
     text = [c for c in obs if obs[c].dtype.kind not in "iufb"]
-    return _plain(X, obs.astype(dict.fromkeys(text, object)), genes)
+    out = _plain(None, obs.astype(dict.fromkeys(text, object)), genes)
+    for key, (X, *_) in matrices.items():
+        if key == "X":
+            out.X = X
+        elif X.shape == out.shape:
+            out.layers[key] = X
+    out.obsm.update({f"X_{key}": np.asarray(array) for key, array in arrays.items()})
+    return out
+
+
+def _is_matrix(value: Any) -> bool:
+    if isinstance(value, pd.DataFrame):
+        return all(dtype.kind in "biuf" for dtype in value.dtypes)
+    return hasattr(value, "Dim") or len(getattr(value, "dims", np.shape(value))) == 2
+
+
+def _seurat(assay: Any) -> dict[str, tuple[sp.csr_matrix, list[str], list[str]]]:
+    """Counts and data of an assay; in v5 each layer has the cells and genes that two maps tell."""
+    if not hasattr(assay, "layers"):
+        found = {key: r_matrix(getattr(assay, key)) for key in ("counts", "data")}
+        return {key: parts for key, parts in found.items() if all(parts[0].shape)}
+    sides = [assay.features, assay.cells]
+    genes, cells = ([*map(str, side.coords[side.dims[0]].to_numpy())] for side in sides)
+    found = {}
+    for key, layer in dict(assay.layers).items():
+        if str(key).startswith("scale"):
+            continue
+        X, _, _ = r_matrix(layer)
+        columns, rows = (
+            np.flatnonzero(np.asarray(side.loc[:, key]).astype(int) == 1) for side in sides
+        )
+        X = X.tocoo()
+        placed = (X.data, (rows[X.row], columns[X.col]))
+        found[str(key)] = sp.csr_matrix(placed, (len(cells), len(genes))), cells, genes
+    return found
 
 
 # Pickles ----------------------------------------------------------------------------------------

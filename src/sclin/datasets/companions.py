@@ -1,0 +1,133 @@
+"""Files that lie beside the cells: labels and embeddings, a row a cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from sclin.datasets.tables import separator_of
+from sclin.errors import DataError, InputError
+
+__all__ = ["embedding", "with_labels"]
+
+
+def _frame(path: Path) -> pd.DataFrame:
+    """Read a csv, tsv or parquet table."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist.")
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, sep=separator_of(path))
+    except ImportError as error:
+        raise DataError(f"{path}: pandas needs pyarrow to read it: pip install pyarrow.") from error
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} is not a readable table: {error}") from error
+
+
+def _by_name(frame: pd.DataFrame, names: pd.Index, path: Path) -> pd.DataFrame:
+    """Put the rows of a table in the order of cells, by the column that holds their names."""
+    if not isinstance(frame.index, pd.RangeIndex):
+        frame = frame.reset_index()
+    text = [column for column in frame if frame[column].dtype.kind != "f"]
+    hits = {column: frame[column].astype(str).isin(names).sum() for column in text}
+    best = max(hits, key=hits.__getitem__, default=None)
+    if best is None or not hits[best]:
+        raise InputError(
+            f"{path}: no column holds names of cells, such as {names[0]!r}; the first row starts "
+            f"with {frame.iloc[:1, :3].to_numpy().ravel().tolist()}."
+        )
+    numbered = [column for column in frame if str(column).startswith("Unnamed") and column != best]
+    frame = frame.drop(columns=numbered).set_index(frame[best].astype(str)).drop(columns=best)
+    if (twice := frame.index[frame.index.duplicated()].intersection(names)).size:
+        raise InputError(f"{path} has {len(twice)} cells more than once, such as {twice[0]!r}.")
+    return frame
+
+
+def with_labels(obs: pd.DataFrame, path: str | Path) -> pd.DataFrame:
+    """Add the columns of a table of labels to ``obs``; cells that it lacks have none.
+
+    Raises
+    ------
+    InputError
+        When no column holds the names of the cells, or a cell stands there twice.
+    """
+    path = Path(path)
+    found = _by_name(_frame(path), obs.index.astype(str), path).reindex(obs.index)
+    return pd.concat([obs.drop(columns=obs.columns.intersection(found.columns)), found], axis=1)
+
+
+def embedding(path: str | Path, cells: ad.AnnData) -> np.ndarray:
+    """Read an embedding that another tool wrote, a row a cell.
+
+    Parameters
+    ----------
+    path
+        ``.npy`` with rows in the order of the cells; ``.csv``, ``.tsv`` or ``.parquet`` with a
+        column of cell names beside the numbers; ``.h5ad`` or ``.zarr``, of which the one array
+        of ``obsm`` is taken, or ``FILE:KEY``, or ``X`` when there is none.
+    cells
+        Cells, for their names and order.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(n_cells, n_dimensions)``, float32.
+
+    Raises
+    ------
+    InputError
+        When cells are missing, names repeat, or something is not a number.
+    DataError
+        When the file is not readable.
+    """
+    path, key = Path(path), ""
+    if not path.exists() and ":" in path.name:
+        path, key = Path(str(path).rpartition(":")[0]), path.name.rpartition(":")[2]
+    names = cells.obs_names
+    if path.suffix == ".npy":
+        frame = pd.DataFrame(_rows_of(path, len(names)), index=names)
+    elif path.suffix in (".h5ad", ".zarr"):
+        frame = _of_adata(path, key)
+    else:
+        frame = _by_name(_frame(path), names, path)
+    if (lacks := names.difference(frame.index)).size:
+        raise InputError(
+            f"{path} lacks {len(lacks)} of {len(names)} cells, such as {', '.join(lacks[:3])}; "
+            "every cell needs a row."
+        )
+    if text := [column for column in frame if frame[column].dtype.kind not in "biuf"]:
+        raise InputError(f"{path}: column {text[0]!r} does not hold numbers; leave it out.")
+    return frame.loc[names].to_numpy(np.float32)
+
+
+def _rows_of(path: Path, n_cells: int) -> np.ndarray:
+    """Read an array whose rows are in the order of the cells."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} is not a readable .npy file: {error}") from error
+    if array.ndim != 2 or len(array) != n_cells:
+        raise InputError(
+            f"{path} has the shape {array.shape}, but there are {n_cells} cells: give one row a "
+            "cell in their order, or a table with cell names."
+        )
+    return array
+
+
+def _of_adata(path: Path, key: str) -> pd.DataFrame:
+    """Array of ``obsm`` of that name, or the only one; X where there is none."""
+    try:
+        stored = ad.read_zarr(path) if path.suffix == ".zarr" else ad.read_h5ad(path)
+    except Exception as error:  # h5py and zarr raise many classes for damaged files
+        raise DataError(f"{path} is not a readable AnnData file: {error}") from error
+    keys = list(stored.obsm)
+    if key not in keys and (key or len(keys) > 1):
+        raise InputError(f"{path}: name one of {', '.join(keys) or 'no arrays'}: {path.name}:KEY.")
+    array = stored.obsm[key or keys[0]] if keys else stored.X
+    array = array.toarray() if sp.issparse(array) else np.asarray(array)
+    return pd.DataFrame(array, index=stored.obs_names)
