@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 from pathlib import Path
+from types import ModuleType
 
 MODULES = {
     "evaluation": [
@@ -54,7 +55,7 @@ def api(root: Path, page: str) -> str:
         module = importlib.import_module(f"sclin.{name}")
         lines = [f"## sclin.{name}", "", "```{eval-rst}", f".. automodule:: sclin.{name}"]
         lines += ["   :no-members:", *(["   :no-index:"] if _is_shadowed(name) else []), ""]
-        for member in getattr(module, "__all__", []):
+        for member in _exports(module):
             thing = getattr(module, member)
             if id(thing) in seen or not callable(thing):
                 continue
@@ -65,6 +66,13 @@ def api(root: Path, page: str) -> str:
         if name in modules(page):
             written.append("\n".join([*lines, "```"]))
     return "\n\n".join(written)
+
+
+def _exports(module: ModuleType) -> list[str]:
+    """Names that a module lists, or else defines without an underscore, in their order."""
+    own = {n: thing for n, thing in vars(module).items() if not n.startswith("_")}
+    defined = [n for n, t in own.items() if getattr(t, "__module__", "") == module.__name__]
+    return list(getattr(module, "__all__", defined))
 
 
 def _is_shadowed(name: str) -> bool:

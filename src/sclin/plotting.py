@@ -14,18 +14,6 @@ from IPython import get_ipython
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-__all__ = [
-    "PALETTE",
-    "REPRESENTATION_COLORS",
-    "SEQUENTIAL",
-    "color_of",
-    "curve",
-    "depth_profile",
-    "dot_interval",
-    "matrix",
-    "set_style",
-]
-
 #: Okabe and Ito's colours, told apart by colour-blind readers; yellow is left out for contrast.
 PALETTE = {
     "blue": "#0072B2",
@@ -204,11 +192,7 @@ def curve(
 
 
 def depth_profile(
-    table: pd.DataFrame,
-    *,
-    by: str = "model",
-    ylabel: str = "score",
-    ax: Axes | None = None,
+    table: pd.DataFrame, *, by: str = "model", ylabel: str = "score", ax: Axes | None = None
 ) -> Axes:
     """Draw a score against relative depth, one line per model, best layer marked.
 

@@ -85,11 +85,7 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
     """
 
     def __init__(
-        self,
-        *,
-        order: str = "average_then_rank",
-        rank: bool = True,
-        threshold: float | None = None,
+        self, *, order: str = "average_then_rank", rank: bool = True, threshold: float | None = None
     ):
         self.order = order
         self.rank = rank

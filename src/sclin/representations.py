@@ -26,21 +26,6 @@ from sclin.genes import in_order
 from sclin.linear import ImplicitPCA
 from sclin.normalization import RankMatrix, RankNormalizer
 
-__all__ = [
-    "CONTROLS",
-    "PCA",
-    "REPRESENTATIONS",
-    "PerCell",
-    "dense",
-    "embed",
-    "hellinger",
-    "labels",
-    "log_normalize",
-    "relative_depths",
-    "representation",
-    "values_of",
-]
-
 #: What a representation returns: a `RankMatrix`, a CSR matrix or an array, one row per cell.
 Matrix: TypeAlias = Any
 

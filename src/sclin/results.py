@@ -13,8 +13,6 @@ import pandas as pd
 from sclin.errors import InputError, nearest, unknown
 from sclin.statistics import Interval
 
-__all__ = ["COLUMNS", "KEY", "compare", "freeze", "load", "over_seeds", "row", "save", "table"]
-
 #: What tells two rows apart.
 KEY = (
     "task", "dataset", "profile", "protocol", "representation", "head", "variant", "split",

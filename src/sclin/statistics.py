@@ -20,23 +20,6 @@ from sklearn.utils.metaestimators import available_if
 
 from sclin.errors import InputError, unknown
 
-__all__ = [
-    "SCORES",
-    "Comparison",
-    "Interval",
-    "NestedChoice",
-    "bootstrap",
-    "find_scorer",
-    "nested_choice",
-    "paired_test",
-    "per_class_f1",
-    "permuted",
-    "score_difference",
-    "score_interval",
-    "scored",
-    "spearman",
-]
-
 
 def permuted(y: ArrayLike, *, groups: ArrayLike | None = None, seed: int = 0) -> NDArray[Any]:
     """Permute labels: the null control of every classification.

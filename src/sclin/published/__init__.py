@@ -12,8 +12,6 @@ import pandas as pd
 
 from sclin.errors import unknown
 
-__all__ = ["TABLES", "table"]
-
 #: Published tables by name.
 TABLES = {
     "classification": "scores of both papers and of the models compared, with confidence",

@@ -17,8 +17,6 @@ from sclin.heads import head
 from sclin.linear import AnovaSelector, ImplicitPCA
 from sclin.representations import labels
 
-__all__ = ["donor_column", "keep_classes", "recommended"]
-
 
 def keep_classes(
     adata: AnnData,

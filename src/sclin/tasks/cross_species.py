@@ -26,18 +26,6 @@ from sclin.projection import CentroidProjection
 from sclin.representations import labels
 from sclin.statistics import Interval, bootstrap
 
-__all__ = [
-    "PublishedProjection",
-    "Transfer",
-    "align_species",
-    "first_partners",
-    "load_species",
-    "off_diagonal_mean",
-    "one_to_one",
-    "read_orthologs",
-    "transfers",
-]
-
 #: Function of two species that returns their ortholog pairs: columns source, target and kind.
 Orthologs: TypeAlias = Callable[[str, str], pd.DataFrame]
 

@@ -23,8 +23,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sclin.errors import InputError
 from sclin.linear import AnovaSelector, ImplicitPCA
 
-__all__ = ["NO_MODEL", "ClusterwiseClassifier", "clusterwise", "host_genes"]
-
 #: Predicted where a cluster has no model of its own, if its majority may not answer.
 NO_MODEL = "no model"
 

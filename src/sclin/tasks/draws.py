@@ -10,8 +10,6 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-__all__ = ["GROUPS", "draw", "queue"]
-
 #: Columns of ``obs`` whose groups a draw keeps.
 GROUPS = ("cell_type", "donor", "batch", "condition", "time", "perturbation")
 

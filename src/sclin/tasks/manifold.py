@@ -23,8 +23,6 @@ from sklearn.neighbors import kneighbors_graph
 from sclin.errors import InputError
 from sclin.statistics import Interval
 
-__all__ = ["depth_noise", "flatness"]
-
 
 def _points(X: Any, minimum: int) -> NDArray[np.floating]:
     points = np.asarray(X.toarray() if hasattr(X, "toarray") else X)

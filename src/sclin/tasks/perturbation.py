@@ -27,21 +27,6 @@ from sclin.representations import dense, labels, log_normalize
 from sclin.statistics import Interval, spearman
 from sclin.tasks.draws import queue
 
-__all__ = [
-    "Halving",
-    "Screen",
-    "differences",
-    "draw_halves",
-    "effect_p_values",
-    "effect_similarity",
-    "effects",
-    "halve",
-    "own_genes",
-    "read_names",
-    "score",
-    "thin",
-]
-
 _FEW = 10  # exchanges that a share can rest on
 _MIN_PERTURBATIONS = 4  # fewer give no more than three pairs to rank
 _GENE_NAMES = ("symbol", "gene_ids", "gene_id", "ensembl_id", "feature_name", "gene_symbols")

@@ -22,8 +22,6 @@ from sclin.errors import InputError, nearest
 from sclin.normalization import RankNormalizer
 from sclin.representations import labels
 
-__all__ = ["association", "published_score", "strata"]
-
 _QUANTILES = tuple(np.linspace(0.50, 0.95, 10))
 _FREQUENCIES = tuple(np.linspace(0.01, 0.20, 10))
 _MIN_ACTIVE, _MIN_GENES = 20, 100

@@ -21,16 +21,6 @@ from sclin.errors import InputError
 from sclin.projection import CentroidProjection
 from sclin.representations import labels, representation
 
-__all__ = [
-    "class_averages",
-    "cosine_similarity",
-    "distance_matrix",
-    "equal_cells",
-    "match_depth",
-    "rank_correlation",
-    "tree_recovery",
-]
-
 
 class RankCorrelation(NamedTuple):
     """Spearman's correlation, its two-sided permutation p, and the number of units."""
@@ -51,11 +41,7 @@ class TreeRecovery(NamedTuple):
 
 
 def class_averages(
-    adata: AnnData,
-    label: str = "cell_type",
-    *,
-    of: str = "rank",
-    order: str = "average_then_rank",
+    adata: AnnData, label: str = "cell_type", *, of: str = "rank", order: str = "average_then_rank"
 ) -> pd.DataFrame:
     """Average profile of each class in a representation.
 

@@ -23,15 +23,6 @@ from sclin.errors import InputError
 from sclin.representations import dense, labels
 from sclin.statistics import bootstrap, spearman
 
-__all__ = [
-    "early_roots",
-    "measured_time",
-    "padded_overlap",
-    "pseudotime",
-    "reference_pca",
-    "score",
-]
-
 _MIN_CELLS = 20  # below this, a rank correlation inside one donor is noise
 _HOURS = {"min": 1 / 60, "minute": 1 / 60, "h": 1, "hr": 1, "hour": 1, "d": 24, "day": 24}
 _HOURS |= {"w": 168, "wk": 168, "week": 168, "month": 730.5, "y": 8766, "yr": 8766, "year": 8766}
