@@ -266,12 +266,9 @@ def _gene_names(var: pd.DataFrame, notes: _Notes) -> pd.Index:
     names, n = var.index.astype(str), len(var)
     if n > 1 and any(names.equals(pd.RangeIndex(k, n + k).astype(str)) for k in (0, 1)):
         column = next((name for name in _NAMES if name in var), None)
-        text = "none of var's columns names them"
-        if column:
-            text = f"names are taken from var[{column!r}]"
-        notes.warnings.append(
-            f"Genes are only numbered ({var.index[0]}, {var.index[1]}, ...); {text}."
-        )
+        where = f"var[{column!r}] names them" if column else "no column of var names them"
+        notes.warnings.append(f"Genes are numbered ({names[0]}, {names[1]}, ...); {where}.")
+        names = pd.Index(var[column].astype(str)) if column else names
     return strip_versions(names)
 
 

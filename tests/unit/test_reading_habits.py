@@ -216,3 +216,94 @@ def test_right_matrix_or_a_clear_error(layout, tmp_path):
 
 def test_there_are_enough_combinations():
     assert sum(len(combinations(layout)) for layout in WRITERS) >= 230
+
+
+@pytest.mark.parametrize("layout", [name for name, writer in WRITERS.items() if writer])
+def test_damaged_files_are_refused_in_three_lines(layout, tmp_path):
+    path = tmp_path / layout
+    WRITERS[layout](made("log", "plain", "alone")[0], path)
+    files = [file for file in (path, *path.rglob("*")) if file.is_file()]
+    file = next((f for f in files if "matrix" in f.name or f.name == "0.0"), files[0])
+    whole, page = file.read_bytes(), b"<!DOCTYPE html><html></html>"
+    for damage in (whole[: len(whole) // 2 - 7], b"", page, b"\x00" * 90):
+        file.write_bytes(damage)
+        with pytest.raises(SclinError) as caught:
+            datasets.load(path)
+        assert str(caught.value).count("\n") < 3
+
+
+class R:
+    """What the package rdata makes of an S4 object."""
+
+    def __init__(self, **slots):
+        self.__dict__.update({name.replace("_", "."): slot for name, slot in slots.items()})
+
+
+def dgc(X):
+    genes = sp.csc_matrix(X.T)
+    slots = {"x": genes.data, "i": genes.indices, "p": genes.indptr, "Dim": genes.shape}
+    return R(**slots, Dimnames=[None, None])
+
+
+def test_a_seurat_object_of_version_5_is_put_together_by_its_maps(tmp_path, monkeypatch):
+    xarray = pytest.importorskip("xarray")
+    mine, seen = np.arange(N) % 2 == 0, np.arange(G) < 40
+    names, order = ["counts.a", "counts.b", "scale.data"], np.r_[G - 1 : -1 : -1]
+    cells = np.c_[mine, ~mine, mine]
+    genes = np.c_[seen, seen, seen][order]
+    layers = [COUNTS[rows][:, order[genes[:, 0]]] for rows in (mine, ~mine)]
+    barcodes = [f"cell{i}" for i in range(N)]
+    assay = R(
+        layers=dict(zip(names, [*map(dgc, layers), np.zeros((3, 3))], strict=True)),
+        cells=xarray.DataArray(cells, dims=["a", "b"], coords={"a": barcodes, "b": names}),
+        features=xarray.DataArray(
+            genes, dims=["a", "b"], coords={"a": np.array(GENES)[order], "b": names}
+        ),
+    )
+    object_ = R(
+        assays={"RNA": assay},
+        meta_data=pd.DataFrame({"type": ["t"] * N}, index=barcodes),
+        active_assay=["RNA"],
+        reductions={"pca": R(cell_embeddings=COUNTS[:, :2])},
+    )
+    monkeypatch.setattr("rdata.read_rds", lambda path: object_)
+    (tmp_path / "x.rds").write_bytes(b"RDX")
+    got = datasets.load(tmp_path / "x.rds")
+    assert got.uns["sclin"]["found_in"] == "layers['counts.*']" and got.obsm["X_pca"].shape == (
+        N,
+        2,
+    )
+    np.testing.assert_array_equal(got[:, GENES].X.toarray(), np.where(seen, COUNTS, 0))
+
+
+def test_a_folder_of_several_samples_lists_them(tmp_path):
+    for sample in ("GSM1_a_", "GSM2_b."):
+        scipy.io.mmwrite(tmp_path / f"{sample}matrix.mtx", sp.coo_matrix(COUNTS.T))
+        (tmp_path / f"{sample}genes.tsv").write_text("\n".join(GENES))
+        (tmp_path / f"{sample}barcodes.tsv").write_text("\n".join(f"c{i}" for i in range(N)))
+    with pytest.raises(
+        SclinError, match=r"GSM1_a_matrix.mtx, GSM2_b.matrix.mtx; give the path of one"
+    ):
+        datasets.load(tmp_path)
+    got = datasets.load(tmp_path / "GSM2_b.matrix.mtx")
+    np.testing.assert_array_equal(got.X.toarray(), COUNTS)
+    (tmp_path / "GSM2_b.barcodes.tsv").write_text("c0\n")
+    with pytest.raises(SclinError, match="there are 1 barcodes"):
+        datasets.load(tmp_path / "GSM2_b.matrix.mtx")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("a\tGENE1\tGENE2\nc1\t1,234\t2,345\n", "such as 1,234"),
+        (",GENE1,type\nc1,1,B cell\n", "--labels FILE"),
+        (",x,y\np,1,2\n", "orientation=genes_in_rows"),
+        (",GENE1,GENE2\nc1,1\n", "no separator"),
+        (",GENE1,GENE2\nc1,1,2\nc2,3\n", "does not have 2 values"),
+        (",GENE1\n", "no rows"),
+    ],
+)
+def test_tables_that_cannot_be_read(tmp_path, content, words):
+    (tmp_path / "x.csv").write_text(content)
+    with pytest.raises(SclinError, match=words):
+        datasets.load(tmp_path / "x.csv")
