@@ -5,6 +5,9 @@ What a command needs is imported when it is called, so that ``sclin --help`` is 
 
 from __future__ import annotations
 
+import os
+import re
+import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -12,7 +15,7 @@ from typing import Any
 
 import click
 
-from sclin.errors import DataError, SclinError
+from sclin.errors import DataError, InputError, SclinError
 
 __all__ = ["main"]
 
@@ -338,9 +341,11 @@ def _files(command: Callable[..., None]) -> Callable[..., None]:
     for name, text in (
         ("--path", "Folder of the model."),
         ("--checkpoint", "models.ckpt of scFoundation."),
-        ("--vocabulary", "Gene table of scFoundation."),
-        ("--token-dictionary", "Geneformer, .json or .pkl."),
-        ("--gene-medians", "Geneformer, .json or .pkl."),
+        ("--vocabulary", "Gene table of scFoundation, or token of each gene (.json, huggingface)."),
+        ("--tokenizer", "MODULE:FUNCTION of (genes, counts), huggingface."),
+        ("--token-dictionary", "Geneformer, .json or .pkl; sought in the folder."),
+        ("--gene-medians", "Geneformer, .json or .pkl; sought in the folder."),
+        ("--ensembl-mapping", "Geneformer: aliases of gene ids, .json or .pkl."),
     ):
         command = click.option(name, type=click.Path(), help=text)(command)
     return command
@@ -351,28 +356,50 @@ def _files(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("data")
 @click.argument("store", required=False, type=click.Path())
 @_files
-@click.option("--layer", "layers", multiple=True, help="Layer to keep; all when left out.")
+@click.option("--layer", help="Matrix of the cells: raw, X or a layer  [default: counts].")
+@click.option("--values", help="What it holds: counts, log or linear  [default: found].")
+@click.option("--cells", "rows", metavar="A:B", help="Cells from A on, before B, from 0 on.")
+@click.option("--backed", is_flag=True, help="Leave X of a large .h5ad on disk.")
+@click.option("--keep", "layers", multiple=True, help="Layer of the model to keep  [default: all].")
 @click.option("--pooling", multiple=True, help="Pooling to keep; the model's two when left out.")
 @click.option("--batch-tokens", default=16384, show_default=True, help="Tokens in a batch.")
 @click.option("--device", help="cpu, cuda or cuda:1; a GPU when there is one.")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]))
 @click.option("--genes", help="Column of var with the gene ids; found when left out.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-def extract_layers(model: str, data: str, store: str | None, quiet: bool, **given: Any) -> None:
-    """Write every layer of MODEL on DATA (a dataset name, .h5ad or .zarr) into STORE.
+def extract_layers(
+    model: str, data: str, store: str | None, rows: str | None, quiet: bool, **given: Any
+) -> None:
+    """Write every layer of MODEL on DATA (a dataset name or a file of cells) into STORE.
 
-    Run it again to go on after a stop; start it with torchrun to use several GPUs.
+    `sclin layers models` says which files each MODEL needs. The bar shows cells a second and the
+    time left. Run it again to go on after a stop; start it with torchrun to use several GPUs.
     """
     from sclin import datasets
     from sclin.layers import extract, load_model
 
-    cells = data if data.endswith((".h5ad", ".zarr")) else datasets.load(data)
+    reading = {key: value for key in ("layer", "values", "backed") if (value := given.pop(key))}
+    cells = datasets.load(data, **reading)
+    if rows is not None:
+        cells = cells[_range(rows, cells.n_obs)]
+        cells = cells.to_memory() if cells.isbacked else cells.copy()
+    if given["tokenizer"]:
+        sys.path.append(os.getcwd())  # a function of one's own lies where one works
     of_extract = ("layers", "pooling", "batch_tokens", "device", "precision", "genes")
     options = {key: value for key in of_extract if (value := given.pop(key))}
     files = {key: value for key, value in given.items() if value is not None}
     loaded = load_model(model, files.pop("path", None), **files)
     made = extract(loaded, cells, store, progress=not quiet, **options)
     click.echo(f"{made.path}\n{made}")
+
+
+def _range(text: str, n: int) -> slice:
+    """Rows of ``A:B``, either end of which may be left out."""
+    found = re.fullmatch(r"(\d*):(\d*)", text)
+    start, stop = (int(found[1] or 0), int(found[2] or n)) if found else (0, 0)
+    if not start < stop <= n:
+        raise InputError(f"--cells is {text!r}; of {n:,} cells it takes A:B, such as 0:{n}.")
+    return slice(start, stop)
 
 
 @layers.command("info")

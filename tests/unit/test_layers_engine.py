@@ -260,6 +260,10 @@ def test_tiny_trains_for_any_number_of_steps(steps):
     assert np.isfinite(model.loss_curve).all(axis=None)
 
 
+def by_count(genes, counts):
+    return genes[np.argsort(-counts, kind="stable")]
+
+
 def test_any_encoder_through_a_tokenizer(tmp_path):
     from transformers import DistilBertConfig, DistilBertModel
 
@@ -276,11 +280,11 @@ def test_any_encoder_through_a_tokenizer(tmp_path):
         )
     )
     vocabulary = {"<pad>": 0, **{gene: i + 1 for gene, i in GENES.items()}}
-    model = HuggingFaceEncoder(
-        module,
-        vocabulary=vocabulary,
-        tokenizer=lambda genes, counts: genes[np.argsort(-counts, kind="stable")],
-    ).eval()
+    module.save_pretrained(tmp_path / "m")
+    (tmp_path / "m" / "vocabulary.json").write_text(json.dumps(vocabulary))
+    files = {"vocabulary": tmp_path / "m" / "vocabulary.json", "tokenizer": f"{__name__}:by_count"}
+    model = layers.load_model("huggingface", tmp_path / "m", **files)
+    assert isinstance(model, HuggingFaceEncoder) and model.options["tokenizer"] == "by_count"
     adata = toy(20)
     store = layers.extract(model, adata, tmp_path / "x", progress=False)
     tokens = model.reader(adata)(0, 1)
@@ -292,14 +296,19 @@ def test_any_encoder_through_a_tokenizer(tmp_path):
 
 def test_command_line(tmp_path):
     adata = toy(60)
-    adata.write_h5ad(tmp_path / "x.h5ad")
     layers.tiny.train(adata, steps=2, depth=1, width=16, folder=tmp_path / "m", progress=False)
+    wanted = layers.extract(
+        layers.tiny.load(tmp_path / "m"), adata[10:50].copy(), tmp_path / "x", progress=False
+    ).read("final")
+    adata.layers["molecules"], adata.X = adata.X, np.log1p(adata.X)
+    adata.write_h5ad(tmp_path / "x.h5ad")
     call = CliRunner().invoke
     data, store = str(tmp_path / "x.h5ad"), str(tmp_path / "s.zarr")
-    made = call(
-        main, ["layers", "extract", "tiny", data, store, "--path", str(tmp_path / "m"), "--quiet"]
-    )
+    model = ["--path", str(tmp_path / "m"), "--quiet", "--layer", "molecules"]
+    extract = ["layers", "extract", "tiny", data, store, "--cells", "10:50", *model]
+    made = call(main, extract)
     assert made.exit_code == 0, made.output
+    np.testing.assert_array_equal(layers.LayerStore.open(store).read("final"), wanted)
     assert "unfinished ranges  0" in call(main, ["layers", "info", store]).output
     assert call(main, ["layers", "verify", store]).output.strip() == "1 ok"
     chunk = next(p for p in (tmp_path / "s.zarr/obsm/mean_layer_01/c").rglob("*") if p.is_file())
@@ -308,8 +317,25 @@ def test_command_line(tmp_path):
     chunk.write_bytes(bytes(raw))
     assert call(main, ["layers", "verify", store]).exit_code == 1
     assert "1 ranges marked" in call(main, ["layers", "verify", store, "--repair"]).output
-    assert call(
-        main, ["layers", "extract", "tiny", data, store, "--path", str(tmp_path / "m"), "--quiet"]
-    )
+    assert call(main, extract).exit_code == 0
     assert call(main, ["layers", "verify", store]).exit_code == 0
     assert "scfoundation" in call(main, ["layers", "models"]).output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tiny", "--cells", "9:30"], "of 20 cells it takes A:B"),
+        (["tiny", "--layer", "raw"], "No option of sim_atlas is called 'layer'"),
+        (["scfoundation"], "needs checkpoint= (models.ckpt)"),
+        (["geneformer"], "token_dictionary= and gene_medians="),
+        (["huggingface", "--path", "."], "vocabulary= and tokenizer= (--vocabulary, --tokenizer)"),
+        (["tahoe-x1", "--path", ".", "--vocabulary", "v.json"], "No option of tahoe-x1 is called"),
+    ],
+)  # fmt: skip
+def test_what_extract_lacks_is_named(words, said):
+    model, *options = words
+    cells = "sim_atlas:n_cells=20,n_genes=40,n_types=2"
+    told = CliRunner().invoke(main, ["layers", "extract", model, cells, *options])
+    assert told.exit_code == 2 and said in told.output, told.output
+    assert told.output.startswith("Error: ")

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 __all__ = ["MODELS", "load_model"]
 
-#: Families of models, and what each needs.
+#: Families of models, and what each needs; ``option=`` is ``--option`` on the command line.
 MODELS = {
-    "scfoundation": "models.ckpt and the vocabulary (.tsv): checkpoint=, vocabulary=",
-    "tahoe-x1": "a folder with model.safetensors, vocab.json and two .yml files",
-    "geneformer": "a folder with config.json and model.safetensors; token_dictionary=, "
-    "gene_medians=",
-    "huggingface": "a folder of any transformers encoder; tokenizer=",
-    "tiny": "a folder written by layers.tiny.train",
+    "scfoundation": "checkpoint= (models.ckpt); vocabulary= (.tsv) where the cache lacks it",
+    "tahoe-x1": "path=, a folder with model.safetensors, vocab.json and two .yml files",
+    "geneformer": "path=, a folder with config.json and model.safetensors; where it lacks them, "
+    "token_dictionary= and gene_medians=",
+    "huggingface": "path=, a folder of any transformers encoder, vocabulary= and tokenizer=",
+    "tiny": "path=, a folder written by layers.tiny.train",
 }
 
 
@@ -67,6 +67,8 @@ def load_model(name: str, path: str | Path | None = None, **options: Any) -> Mod
     random_weights = bool(options.pop("random_weights", False))
     seed = int(options.pop("seed", 0))
     if path is None and "checkpoint" not in options:
+        if name in MODELS:
+            raise ModelError(f"{name} needs {MODELS[name]} (option= is --option in the shell).")
         from sclin.layers.models.hub import fetch_model
 
         path, found = fetch_model(name)
@@ -96,7 +98,8 @@ def _load(family: str, name: str, path: Any, options: dict[str, Any]) -> Model:
             raise unknown(f"option of {family}", option, sorted(known), error=ModelError)
     needed = [option.name for option in takes if option.default is option.empty]
     if not set(needed) <= set(options):
-        raise ModelError(f"{family} needs {' and '.join(f'{name}=' for name in needed)}.")
+        flags = ", ".join(f"--{option}" for option in needed)
+        raise ModelError(f"{family} needs {' and '.join(f'{o}=' for o in needed)} ({flags}).")
     model: Model = kind.load(path, name=name, **options)
     return model
 

@@ -35,13 +35,14 @@ _RENAMES = {
 }
 
 
-def _dictionary(folder: Path, given: str | Path | None, pattern: str) -> dict[str, Any]:
+def dictionary(folder: Path, given: str | Path | None, pattern: str) -> dict[str, Any]:
     """Read a dictionary of names and numbers, named or sought in the folder of the model."""
     if given is None:
         found = sorted(folder.glob(f"*{pattern}*.json")) or sorted(folder.glob(f"*{pattern}*.pkl"))
         if len(found) != 1:
             raise ModelError(
-                f"{folder} holds {len(found)} files *{pattern}*: name the one of this model."
+                f"{folder} holds {len(found)} files *{pattern}*: name the one of this model with "
+                "token_dictionary= or gene_medians= (--token-dictionary, --gene-medians)."
             )
         given = found[0]
     file = Path(given)
@@ -159,9 +160,9 @@ class Geneformer(Model):
                 f"{there[0]} cannot be read ({type(error).__name__}: {error}): the file is "
                 "damaged or does not belong to config.json. Download it again."
             ) from error
-        tokens = _dictionary(folder, token_dictionary, "token_dictionary")
-        medians = _dictionary(folder, gene_medians, "gene_median")
-        mapping = _dictionary(folder, ensembl_mapping, "") if ensembl_mapping else None
+        tokens = dictionary(folder, token_dictionary, "token_dictionary")
+        medians = dictionary(folder, gene_medians, "gene_median")
+        mapping = dictionary(folder, ensembl_mapping, "") if ensembl_mapping else None
         model = cls(config, weights, tokens, medians, name=name, ensembl_mapping=mapping)
         model.checkpoint_sha256 = file_sha256(there[0])
         return model.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from sclin.errors import ModelError
 from sclin.layers.encoder import Packing
 from sclin.layers.models.base import Model, file_sha256
+from sclin.layers.models.geneformer import dictionary
 from sclin.layers.tokens import Cells, GeneMatch
 
 __all__ = ["HuggingFaceEncoder"]
@@ -75,10 +77,22 @@ class HuggingFaceEncoder(Model):
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> HuggingFaceEncoder:
-        """Load a folder in the transformers layout (safetensors only); options as of the class."""
+        """Load a folder in the transformers layout (safetensors only); options as of the class.
+
+        The vocabulary may be a file (.json or .pkl), and the tokenizer ``MODULE:FUNCTION``.
+        """
         from transformers import AutoModel
 
         folder = Path(path)
+        if isinstance(file := options["vocabulary"], str | Path):
+            options["vocabulary"] = dictionary(folder, file, "")
+        if isinstance(where := options["tokenizer"], str):
+            try:
+                options["tokenizer"] = pkgutil.resolve_name(where)
+            except (AttributeError, ImportError, ValueError) as error:
+                raise ModelError(
+                    f"tokenizer={where!r} is no MODULE:FUNCTION that can be imported: {error}."
+                ) from error
         weights = folder / "model.safetensors"
         if not weights.is_file():
             raise ModelError(f"{folder} has no model.safetensors.")
