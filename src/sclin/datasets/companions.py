@@ -33,16 +33,22 @@ def _by_name(frame: pd.DataFrame, names: pd.Index, path: Path) -> pd.DataFrame:
     """Put the rows of a table in the order of cells, by the column that holds their names."""
     if not isinstance(frame.index, pd.RangeIndex):
         frame = frame.reset_index()
-    text = [column for column in frame if frame[column].dtype.kind != "f"]
-    hits = {column: frame[column].astype(str).isin(names).sum() for column in text}
-    best = max(hits, key=hits.__getitem__, default=None)
-    if best is None or not hits[best]:
+    text = frame[[column for column in frame if frame[column].dtype.kind != "f"]].astype(str)
+    hits = {column: text[column].isin(names).sum() for column in text}
+    if not (most := max(hits.values(), default=0)):
         raise InputError(
             f"{path}: no column holds names of cells, such as {names[0]!r}; the first row starts "
             f"with {frame.iloc[:1, :3].to_numpy().ravel().tolist()}."
         )
-    numbered = [column for column in frame if str(column).startswith("Unnamed") and column != best]
-    frame = frame.drop(columns=numbered).set_index(frame[best].astype(str)).drop(columns=best)
+    tied = [column for column in text if hits[column] == most]
+    best, *rest = [column for column in tied if text[column].is_unique] or tied[:1]
+    # Where cells are named 0, 1, 2, a running number holds them too, in an order of its own.
+    if rivals := [column for column in rest if not text[column].equals(text[best])]:
+        raise InputError(
+            f"{path}: columns {best!r} and {rivals[0]!r} both hold names of cells; leave one out."
+        )
+    numbered = [column for column in frame if str(column).startswith("Unnamed")]
+    frame = frame.drop(columns=[*numbered, best, *rest]).set_index(text[best])
     if (twice := frame.index[frame.index.duplicated()].intersection(names)).size:
         raise InputError(f"{path} has {len(twice)} cells more than once, such as {twice[0]!r}.")
     return frame
