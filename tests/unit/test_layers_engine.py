@@ -280,7 +280,7 @@ def test_any_encoder_through_a_tokenizer(tmp_path):
         )
     )
     vocabulary = {"<pad>": 0, **{gene: i + 1 for gene, i in GENES.items()}}
-    module.save_pretrained(tmp_path / "m")
+    module.eval().save_pretrained(tmp_path / "m")
     (tmp_path / "m" / "vocabulary.json").write_text(json.dumps(vocabulary))
     files = {"vocabulary": tmp_path / "m" / "vocabulary.json", "tokenizer": f"{__name__}:by_count"}
     model = layers.load_model("huggingface", tmp_path / "m", **files)
