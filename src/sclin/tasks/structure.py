@@ -1,4 +1,4 @@
-"""Similarity of class averages against biology: lineage, divergence time, the tree of types.
+"""Similarity of class averages against biology: lineage and divergence time.
 
 The unit of every test is what evolved or differentiated: a species, a stage, a type.
 Cells and (species, type) pairs are not independent repeats of it.
@@ -7,7 +7,7 @@ Cells and (species, type) pairs are not independent repeats of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,16 +27,6 @@ class RankCorrelation(NamedTuple):
 
     value: float
     p_value: float
-    n: int
-
-
-class TreeRecovery(NamedTuple):
-    """Distance of two trees, what chance gives, and how well path lengths agree."""
-
-    robinson_foulds: float
-    by_chance: float
-    p_value: float
-    cophenetic: float
     n: int
 
 
@@ -215,86 +205,3 @@ def rank_correlation(
         n_resamples=n_permutations, vectorized=True, rng=seed,
     )  # fmt: skip
     return RankCorrelation(float(stats.spearmanr(a, b).statistic), float(test.pvalue), a.size)
-
-
-def distance_matrix(table: pd.DataFrame) -> Any:
-    """One minus cosine as scikit-bio's ``DistanceMatrix``, for its trees and Mantel's test.
-
-    Parameters
-    ----------
-    table
-        Cosines, classes by classes.
-
-    Returns
-    -------
-    skbio.DistanceMatrix
-    """
-    from skbio import DistanceMatrix
-
-    gap = np.clip(1 - (table.to_numpy() + table.to_numpy().T) / 2, 0, None)
-    np.fill_diagonal(gap, 0)
-    return DistanceMatrix(gap, [str(name) for name in table.index])
-
-
-def tree_recovery(
-    similarity: pd.DataFrame,
-    newick: str,
-    distance: pd.DataFrame,
-    *,
-    n_permutations: int = 2000,
-    seed: int = 0,
-) -> TreeRecovery:
-    """Hold the dendrogram of averages against a known rooted tree.
-
-    Average linkage (UPGMA) on one minus cosine.
-    The Robinson-Foulds distance counts clades found in one tree only, over all clades of both: 0
-    is the same tree, 1 shares no clade.
-
-    Parameters
-    ----------
-    similarity
-        Cosine, classes by classes.
-    newick
-        Known tree over the same names.
-    distance
-        Path lengths of the known tree.
-    n_permutations
-        Random relabelings of the leaves for chance and p.
-    seed
-        Seed of the relabelings.
-
-    Returns
-    -------
-    TreeRecovery
-        ``cophenetic`` is Spearman's correlation of path lengths in the dendrogram with known ones.
-
-    Raises
-    ------
-    InputError
-        Names differ between matrix and tree.
-    """
-    from skbio import TreeNode
-    from skbio.tree import upgma
-
-    known = TreeNode.read([newick], convert_underscores=False)
-    leaves = {tip.name for tip in known.tips()}
-    if set(map(str, similarity.index)) != leaves or len(leaves) < 4:
-        raise InputError(
-            f"The matrix names {sorted(map(str, similarity.index))}, the tree {sorted(leaves)}: "
-            "both must name the same four or more classes."
-        )
-    found = upgma(distance_matrix(similarity))
-    paths = found.cophenet().to_data_frame().loc[distance.index, distance.index]
-    upper = np.triu_indices(len(distance), 1)
-    agreement = stats.spearmanr(paths.to_numpy()[upper], distance.to_numpy()[upper]).statistic
-    value = found.compare_rfd(known, proportion=True, rooted=True)
-    rng, tips, null = np.random.default_rng(seed), list(found.tips()), []
-    names = [tip.name for tip in tips]
-    for _ in range(n_permutations):
-        for tip, name in zip(tips, rng.permutation(names), strict=True):
-            tip.name = str(name)
-        found.clear_caches()
-        null.append(found.compare_rfd(known, proportion=True, rooted=True))
-    chance = np.asarray(null)
-    p_value = (1 + (chance <= value).sum()) / (1 + n_permutations)
-    return TreeRecovery(value, float(chance.mean()), float(p_value), agreement, len(names))
