@@ -364,7 +364,7 @@ def take(adata: ad.AnnData, *, layer: str | None = None, values: str | None = No
     """
     if values not in (None, *VALUES):
         raise unknown("kind of values", values, VALUES)
-    if adata.isbacked:
+    if adata.isbacked or hasattr(adata.X, "compute"):  # on disk, or of Dask
         adata = adata.to_memory()
     found = _matrices(adata)
     if layer is not None and layer not in found:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gzip
 import pickle
+import re
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from inspect import signature
-from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -73,9 +73,13 @@ def read(
     suffix, reader = _reader(path)
     options |= {"backed": True} if backed else {}
     check_options(path.name, options, list(signature(reader).parameters)[1:])
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        # `take` sees to names that repeat; old files are read as well as new ones.
+        warnings.filterwarnings("ignore", ".* names are not unique", category=UserWarning)
+        warnings.filterwarnings("ignore", category=ad.OldFormatWarning)
+        warnings.filterwarnings("ignore", "Moving element", category=FutureWarning)
         try:
-            cells = reader(_unpacked(path, Path(folder)), **options)
+            cells = reader(_whole(path, reader, Path(folder)), **options)
         except SclinError:
             raise
         except Exception as error:
@@ -96,7 +100,7 @@ def _reader(path: Path) -> tuple[str, Callable[..., ad.AnnData]]:
     """Suffix of a file without .gz, and what reads it."""
     by_suffix: dict[str, Callable[..., ad.AnnData]] = {
         **dict.fromkeys((".h5ad", ".h5", ".hdf5", ".loom"), _hdf5),
-        ".zarr": _zarr,
+        ".zarr": _adata,
         ".mtx": _mtx,
         **dict.fromkeys((".csv", ".tsv", ".txt"), _table),
         **dict.fromkeys((".rda", ".rdata", ".rds"), _rda),
@@ -107,20 +111,19 @@ def _reader(path: Path) -> tuple[str, Callable[..., ad.AnnData]]:
         suffix = ".zarr" if zarr or suffix == ".zarr" else ".mtx"
     if suffix not in by_suffix:
         raise DataError(f"{path.name}: no reader for {suffix!r}; there are {', '.join(by_suffix)}.")
-    if path.is_file():
-        with path.open("rb") as stream:
-            start = stream.read(512).lstrip().lower()
-        if not start or start.startswith((b"<!doctype", b"<html", b"<?xml")):
-            what = "a web page, not data" if start else "empty"
-            raise DataError(f"{path} is {what}: fetch the file again from its source.")
     return suffix, by_suffix[suffix]
 
 
-def _unpacked(path: Path, folder: Path) -> Path:
-    """HDF5 cannot be read through gzip, so it is unpacked into ``folder``; the rest can."""
-    with path.open("rb") if path.is_file() else BytesIO() as stream:
-        packed = stream.read(2) == b"\x1f\x8b"
-    if not packed or _reader(path)[1] is not _hdf5:
+def _whole(path: Path, reader: Callable[..., ad.AnnData], folder: Path) -> Path:
+    """Refuse what is no data; HDF5 cannot be read through gzip and is unpacked into ``folder``."""
+    if path.is_dir():
+        return path
+    with path.open("rb") as stream:
+        start = stream.read(512)
+    if not start or start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        what = "a web page, not data" if start else "empty"
+        raise DataError(f"{path} is {what}: fetch the file again from its source.")
+    if reader is not _hdf5 or not start.startswith(b"\x1f\x8b"):
         return path
     out = folder / path.name.removesuffix(".gz")
     with gzip.open(path) as stream, out.open("wb") as target:
@@ -129,28 +132,17 @@ def _unpacked(path: Path, folder: Path) -> Path:
 
 
 def _plain(X: Any, obs: Any, var: Any) -> ad.AnnData:
-    """Put cells by genes together; names that repeat are seen to by `take`."""
+    """Put cells by genes together, with frames or names of both."""
     frames = [
         frame if isinstance(frame, pd.DataFrame) else pd.DataFrame(index=pd.Index(frame, dtype=str))
         for frame in (obs, var)
     ]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".* names are not unique", category=UserWarning)
-        return ad.AnnData(X, *frames)
+    return ad.AnnData(X, *frames)
 
 
-def pack(
-    X: Any,
-    obs: Sequence[str] | pd.DataFrame,
-    var: Sequence[str] | pd.DataFrame,
-    *,
-    values: str | None = None,
-) -> ad.AnnData:
-    """Cells by genes as an AnnData with what its values are; a unit such as TPM is kept."""
-    unit = {"tpm": "linear", "fpkm": "linear"}
-    out = take(_plain(X, obs, var), values=unit.get(values or "", values))
-    out.uns["sclin"]["values"] = values or out.uns["sclin"]["values"]
-    return out
+def pack(X: Any, obs: Any, var: Any) -> ad.AnnData:
+    """Cells by genes as `sclin.matrices.take` gives them, with frames or names of both."""
+    return take(_plain(X, obs, var))
 
 
 # HDF5 and zarr ----------------------------------------------------------------------------------
@@ -159,26 +151,19 @@ def _hdf5(path: Path, *, backed: bool = False) -> ad.AnnData:
     with h5py.File(path) as file:
         if "row_attrs" in file:
             return _loom(file)
-        adata = bool({"X", "obs"} & set(file))
-    with warnings.catch_warnings():
-        # Old files are read as well as new ones; names that repeat are seen to by `take`.
-        warnings.filterwarnings("ignore", category=ad.OldFormatWarning)
-        warnings.filterwarnings("ignore", "Moving element", category=FutureWarning)
-        warnings.filterwarnings("ignore", ".* names are not unique", category=UserWarning)
-        if adata:
-            return ad.read_h5ad(path, backed="r" if backed else None)
-        import scanpy as sc
+        tenx = not {"X", "obs"} & set(file)
+    if not tenx:
+        return _adata(path, backed=backed)
+    import scanpy as sc
 
-        cells = sc.read_10x_h5(path, gex_only=False)
+    cells = sc.read_10x_h5(path, gex_only=False)
     cells.var = cells.var.reset_index(names="symbol").set_index("gene_ids")
     return cells
 
 
-def _zarr(path: Path) -> ad.AnnData:
-    """Read an AnnData that lies in a zarr folder."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".* names are not unique", category=UserWarning)
-        return ad.read_zarr(path)
+def _adata(path: Path, *, backed: bool = False) -> ad.AnnData:
+    """Read an AnnData from a zarr folder or an HDF5 file."""
+    return ad.read_zarr(path) if path.is_dir() else ad.read_h5ad(path, backed=backed and "r")
 
 
 def _backed(source: ad.AnnData, layer: str | None, path: Path) -> ad.AnnData:
@@ -220,11 +205,13 @@ def _loom(file: h5py.File) -> ad.AnnData:
 # 10x, tables ------------------------------------------------------------------------------------
 def _mtx(path: Path) -> ad.AnnData:
     """Read ``matrix.mtx`` with its barcodes and its genes or features, and any prefix of GEO."""
-    found = sorted(path.glob("*matrix.mtx*")) if path.is_dir() else [path]
+    found = [path]
+    if path.is_dir():
+        found = sorted(path.glob("*matrix.mtx*")) or sorted(path.glob("*.mtx*"))
     if len(found) != 1:
-        listed = ", ".join(file.name for file in found[:5]) or "no file *matrix.mtx"
-        raise InputError(f"{path} holds {listed}; give the path of one matrix.mtx file.")
-    prefix = found[0].name.split("matrix.mtx")[0]
+        listed = ", ".join(file.name for file in found[:5]) or "no .mtx file"
+        raise InputError(f"{path} holds {listed}; give the path of one .mtx file, or of a table.")
+    prefix = re.split(r"[^_.]*\.mtx", found[0].name)[0]
 
     def beside(*stems: str) -> pd.DataFrame:
         names = [f"{prefix}{stem}.tsv{end}" for stem in stems for end in (".gz", "")]
@@ -314,7 +301,8 @@ def _rda(path: Path, *, name: str | None = None) -> ad.AnnData:
     value = objects[name]
     obs, arrays = None, {}
     if hasattr(value, "assays") and hasattr(value, "meta.data"):
-        matrices = _seurat(value.assays[str(getattr(value, "active.assay")[0])])
+        active = str(getattr(value, "active.assay")[0])
+        matrices = _seurat(value.assays["RNA" if "RNA" in value.assays else active])
         obs = getattr(value, "meta.data")
         arrays = {key: getattr(x, "cell.embeddings") for key, x in dict(value.reductions).items()}
     elif hasattr(value, "colData"):

@@ -152,7 +152,9 @@ def myoblast(paths: Paths) -> ad.AnnData:
     obs["time"] = pd.to_numeric(obs["Hours"].astype(str)).astype(float)
     obs["batch"] = obs["Library"].astype(str).str.rsplit("_", n=1).str[0]
     var = pd.DataFrame({"symbol": annotation["gene_short_name"].astype(str)}).reindex(genes)
-    return readers.pack(X, obs, var, values="fpkm")
+    cells = readers.pack(X, obs, var)
+    cells.uns["sclin"]["values"] = "fpkm"
+    return cells
 
 
 def thp1_crispr(paths: Paths) -> ad.AnnData:

@@ -18,7 +18,7 @@ from sclin.errors import DataError, InputError
 __all__ = ["read_matrix", "separator_of"]
 
 _GENES = re.compile(r"ENS[A-Z]*G\d|gene[-_. ]?\d", re.IGNORECASE)
-_CELLS = re.compile(r"(cell|c|barcode)[-_. ]?\d|.*[ACGT]{10}", re.IGNORECASE)
+_CELLS = re.compile(r"(cell|c|barcode)[-_. ]?\d+$|.*[ACGT]{10}", re.IGNORECASE)
 _HOUSEKEEPING = {"ACTB", "GAPDH", "B2M", "MALAT1", "RPLP0", "RPS6", "RPL3", "EEF1A1", "TMSB4X"}
 
 
@@ -46,7 +46,8 @@ def read_matrix(
         "cells_in_rows": _gene_score(columns) + _share(_CELLS, rows),
         "genes_in_rows": _gene_score(rows) + _share(_CELLS, columns),
     }
-    seen = max(score, key=score.__getitem__) if len(set(score.values())) > 1 else None
+    told = max(score.values()) - min(score.values()) > 0.05
+    seen = max(score, key=score.__getitem__) if told else None
     if orientation not in (None, *score):
         raise InputError(f"orientation={orientation!r}: use {' or '.join(map(repr, score))}.")
     if orientation is None and seen is None:
@@ -80,10 +81,15 @@ def separator_of(path: Path) -> str:
     with _text(path) as stream:
         lines = list(islice(filter(str.strip, stream), 2))
     for separator in "\t;, ":
-        header, row = (len(line) for line in csv.reader((lines * 2)[:2], delimiter=separator))
-        if row > 1 and header in (row, row - 1):
+        header, row = (_count(line, separator) for line in (lines * 2)[:2])
+        if row and header in (row, row - 1):
             return separator
     raise DataError(f"{path.name} is not a table: no separator splits its first lines alike.")
+
+
+def _count(line: str, separator: str) -> int:
+    """Count separators outside quotes."""
+    return (re.sub('"[^"]*"', "", line) if '"' in line else line).rstrip("\r\n").count(separator)
 
 
 def _text(path: Path) -> Any:
@@ -101,8 +107,8 @@ def _parse_table(path: Path) -> tuple[list[str], list[str], sp.csr_matrix]:
         while lines := list(islice(filter(str.strip, stream), 500)):
             if separator != ",":
                 lines = _decimal_points(lines, separator, path)
-            width = len(next(csv.reader(lines[:1], delimiter=separator))) - 1
-            if wrong := [n for n in lines if '"' not in n and n.count(separator) != width]:
+            width = _count(lines[0], separator)
+            if wrong := [line for line in lines if _count(line, separator) != width]:
                 raise DataError(f"{path.name}: row {wrong[0][:20]!r} does not have {width} values.")
             try:
                 values = np.loadtxt(lines, np.float32, usecols=range(1, width + 1), **options)
@@ -118,6 +124,8 @@ def _parse_table(path: Path) -> tuple[list[str], list[str], sp.csr_matrix]:
     X = sp.vstack(blocks, format="csr")
     if len(header) not in (X.shape[1], X.shape[1] + 1):  # R leaves the corner of the header out
         raise DataError(f"{path.name} has {len(header)} names over {X.shape[1]} columns of values.")
+    if len(set(rows)) < len(rows) and _share(re.compile(r"[\d.]+$"), rows) == 1:
+        raise DataError(f"{path.name}: the first column holds numbers, not names; add names.")
     return header[-X.shape[1] :], rows, X
 
 
