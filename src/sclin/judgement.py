@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -108,10 +108,11 @@ class Judgement:
     def verdict(self) -> pd.DataFrame:
         """Best representation of each task, its score, its simplest equal, the answer in words."""
         rows: dict[str, dict[str, Any]] = {}
+        effort = [*REPRESENTATIONS, *self.representations].index
         for task, found in self.found.items():
             said = found.verdict()
             top = found.table[found.table["representation"].eq(said.best)].iloc[0]
-            simplest = min((said.best, *said.equals), key=_effort)
+            simplest = min((said.best, *said.equals), key=effort)
             rows[task] = {"best": said.best, "simplest": simplest}
             rows[task] |= dict(top[["metric", "value", "ci_low", "ci_high", "n", "unit"]])
             rows[task] |= {"answer": _answer(said, simplest), "verdict": said.words}
@@ -132,29 +133,17 @@ class Judgement:
         return {**self.about, "tasks": tasks, **told}
 
 
-def _effort(name: str) -> int:
-    """How much stands behind a representation: ours in the order of the registry, then arrays."""
-    return [*REPRESENTATIONS, name].index(name)
-
-
 def _answer(said: Verdict, simplest: str) -> str:
-    """The verdict in one plain sentence."""
-    behind = [name for name, word in said.outcomes.items() if word == "behind"]
-    if "silent" in said.outcomes.values():
+    """The verdict in one plain sentence, or two."""
+    words = set(said.outcomes.values())
+    behind = ", ".join(name for name, word in said.outcomes.items() if word == "behind")
+    if "silent" in words:
         return f"No answer: {said.best} is not shown to do better than a control."
-    few = " With so few units no test can prove a lead." * ("too few" in said.outcomes.values())
-    if simplest != said.best:
-        return f"{simplest} is enough: {said.best} is not shown to be better.{few}"
-    lead = f"better than {', '.join(behind)}" if behind else "the simplest, and none is shown ahead"
-    return f"{said.best} is {lead}.{few}"
-
-
-class _Dropped(list[dict[str, Any]]):
-    """What was left out, a row each: ``what``, ``n``, ``why``."""
-
-    def __call__(self, what: str, n: int, why: str) -> None:
-        if n:
-            self.append({"what": what, "n": int(n), "why": why})
+    few = " With so few units no test can show a lead." * ("too few" in words)
+    if behind and simplest == said.best:
+        return f"{said.best} is better than {behind}.{few}"
+    score = f"; {said.best} has the highest score" * (simplest != said.best)
+    return f"Nothing is shown to be better than {simplest}{score}.{few}"
 
 
 def _suspicion(key: str, X: NDArray[Any]) -> str:
@@ -201,7 +190,7 @@ def _donors(obs: pd.DataFrame, columns: pd.DataFrame, warnings: list[str]) -> No
 
 
 def _plan(
-    cells: AnnData, drop: _Dropped, *, min_cells: int, control: str
+    cells: AnnData, drop: Callable[..., None], *, min_cells: int, control: str
 ) -> tuple[dict[str, dict[str, Any]], dict[str, AnnData]]:
     """What the labels allow, and the cells of each task that can run."""
     donor = "donor" if "donor" in cells.obs else None
@@ -282,8 +271,13 @@ def _prepare(
     for name, path in (embeddings or {}).items():
         found.obsm[name] = datasets.embedding(path, found)
     said = found.uns["sclin"]
-    drop = _Dropped(said["dropped"].to_dict("records") if "dropped" in said else ())
+    dropped = said["dropped"].to_dict("records") if "dropped" in said else []
     warnings = list(said.get("warnings", ()))
+
+    def drop(what: str, n: int, why: str) -> None:
+        if n:
+            dropped.append({"what": what, "n": int(n), "why": why})
+
     obs = read_columns(found.obs, roles, control=control)
     if "perturbation" in obs:  # another name of the control is a mistake, not a missing task
         read_names(AnnData(obs=obs[obs["perturbation"].notna()]), control=control)
@@ -315,7 +309,7 @@ def _prepare(
         "columns": {role: column for role, column in roles.items() if column},
     }
     tasks, parts = _plan(cells, drop, min_cells=min_cells, control=control)
-    return Judgement(cells, about, names, tasks, parts, drop, warnings, fitted)
+    return Judgement(cells, about, names, tasks, parts, dropped, warnings, fitted)
 
 
 def judge(

@@ -90,7 +90,7 @@ def test_donors_are_held_out_and_controls_judged(judged, atlas):
 
 def test_the_simplest_equal_is_named(judged):
     said = judged.verdict.loc["cell_types"]
-    assert said["simplest"] == "lognorm" and "no test can prove a lead" in said["answer"]
+    assert said["simplest"] == "lognorm" and "no test can show a lead" in said["answer"]
 
 
 def test_the_json_is_plain_and_keeps_its_contract(judged):
