@@ -15,7 +15,7 @@ import zarr
 
 from sclin import layers
 from sclin.errors import DataError, ModelError
-from sclin.layers.models.geneformer import _dictionary
+from sclin.layers.models.geneformer import dictionary
 from sclin.layers.models.scfoundation import _RENAMES, ScFoundation
 from sclin.layers.store import LayerStore
 
@@ -112,13 +112,13 @@ def test_unknown_and_missing_keys_are_listed(checkpoint):
 
 def test_objects_in_pickles_are_refused(checkpoint, tmp_path):
     (tmp_path / "d.pkl").write_bytes(pickle.dumps({"a": np.float64(1)}))
-    assert _dictionary(tmp_path, None, "d") == {"a": 1}
+    assert dictionary(tmp_path, None, "d") == {"a": 1}
     (tmp_path / "d.pkl").write_bytes(pickle.dumps({"a": Path("x")}))
     with pytest.raises(DataError, match="refused"):
-        _dictionary(tmp_path, None, "d")
+        dictionary(tmp_path, None, "d")
     (tmp_path / "l.json").write_text(json.dumps([1]))
     with pytest.raises(ModelError, match="holds a list"):
-        _dictionary(tmp_path, None, "l")
+        dictionary(tmp_path, None, "l")
 
 
 def test_cells_that_are_not_finite_are_named_and_the_others_done(model, tmp_path):

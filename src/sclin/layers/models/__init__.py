@@ -86,17 +86,12 @@ def _load(family: str, name: str, path: Any, options: dict[str, Any]) -> Model:
     kind = getattr(import_module(f"{__name__}.{module}"), kind)
     if family == "scfoundation":
         path = options.pop("checkpoint", None) or path
-    takes = [
-        option
-        for function in (kind.load, kind)
-        for option in inspect.signature(function).parameters.values()
-        if option.kind is option.KEYWORD_ONLY and option.name != "name"
-    ]
-    known = {option.name for option in takes}
-    for option in options:
-        if option not in known:
-            raise unknown(f"option of {family}", option, sorted(known), error=ModelError)
-    needed = [option.name for option in takes if option.default is option.empty]
+    signatures = [inspect.signature(function).parameters for function in (kind, kind.load)]
+    every = {**signatures[0], **signatures[1]}
+    takes = {o: p.default for o, p in every.items() if p.kind is p.KEYWORD_ONLY and o != "name"}
+    for option in options.keys() - takes:
+        raise unknown(f"option of {family}", option, sorted(takes), error=ModelError)
+    needed = [option for option, default in takes.items() if default is inspect.Parameter.empty]
     if not set(needed) <= set(options):
         flags = ", ".join(f"--{option}" for option in needed)
         raise ModelError(f"{family} needs {' and '.join(f'{o}=' for o in needed)} ({flags}).")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,25 @@ from sclin.errors import ModelError
 from sclin.layers.encoder import Encoder, Packing
 from sclin.layers.tokens import Cells, GeneMatch, check_values, match_genes, read_rows
 
-__all__ = ["Model", "file_sha256", "load_weights"]
+__all__ = ["Model", "file_sha256", "load_weights", "reading"]
 
 
 def file_sha256(path: str | Path) -> str:
     """Hash of a file's bytes, read in blocks."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def reading(path: Path, what: str = "") -> Iterator[None]:
+    """Say which file cannot be read, whatever its format's own error."""
+    try:
+        yield
+    except Exception as error:
+        raise ModelError(
+            f"{path} cannot be read{what} ({type(error).__name__}: {error}): the file is damaged, "
+            "or does not belong to this model. Download it again."
+        ) from error
 
 
 def load_weights(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sclin.datasets import readers
 from sclin.errors import ModelError
 from sclin.layers.encoder import Encoder, Packing
-from sclin.layers.models.base import Model, file_sha256, load_weights
+from sclin.layers.models.base import Model, file_sha256, load_weights, reading
 from sclin.layers.tokens import Cells, GeneMatch, with_specials
 
 __all__ = ["Geneformer"]
@@ -149,17 +149,12 @@ class Geneformer(Model):
             raise ModelError(
                 f"{folder} holds no Geneformer model: config.json and model.safetensors are needed."
             )
-        try:
+        with reading(there[0]):
             config = BertConfig.from_pretrained(folder)
             if there[0].suffix == ".safetensors":
                 weights = load_file(there[0])
             else:
                 weights = torch.load(there[0], map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise ModelError(
-                f"{there[0]} cannot be read ({type(error).__name__}: {error}): the file is "
-                "damaged or does not belong to config.json. Download it again."
-            ) from error
         tokens = dictionary(folder, token_dictionary, "token_dictionary")
         medians = dictionary(folder, gene_medians, "gene_median")
         mapping = dictionary(folder, ensembl_mapping, "") if ensembl_mapping else None

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sclin.errors import ModelError
 from sclin.layers.encoder import Packing
-from sclin.layers.models.base import Model, file_sha256
+from sclin.layers.models.base import Model, file_sha256, reading
 from sclin.layers.models.geneformer import dictionary
 from sclin.layers.tokens import Cells, GeneMatch
 
@@ -96,10 +96,8 @@ class HuggingFaceEncoder(Model):
         weights = folder / "model.safetensors"
         if not weights.is_file():
             raise ModelError(f"{folder} has no model.safetensors.")
-        try:
+        with reading(folder):
             module = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-        except Exception as error:
-            raise ModelError(f"{folder} cannot be read: {error}") from error
         model = cls(module, **options)
         model.checkpoint_sha256 = file_sha256(weights)
         return model.eval()

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from sclin import datasets
 from sclin.errors import InputError, ModelError, unknown
 from sclin.layers.encoder import Encoder, Packing
-from sclin.layers.models.base import Model, file_sha256, load_weights
+from sclin.layers.models.base import Model, file_sha256, load_weights, reading
 from sclin.layers.tokens import Cells, GeneMatch, read_rows, row_sums, with_specials
 
 __all__ = ["ScFoundation"]
@@ -60,14 +60,8 @@ def _vocabulary(path: str | Path | None) -> dict[str, int]:
 
 def _read(file: Path, key: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Flat configuration and weights of one set in the checkpoint."""
-    try:
-        # Only tensors and plain containers: nothing in the file can run.
+    with reading(file, " as weights only, without other objects"):  # which could run
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        raise ModelError(
-            f"{file} cannot be read as weights only ({type(error).__name__}: {error}). The "
-            "file is damaged, or holds objects beside tensors, which are not loaded."
-        ) from error
     if not isinstance(content, dict) or key not in content:
         found = content if isinstance(content, dict) else ()
         raise unknown(f"set of weights in {file}", key, found, error=ModelError)

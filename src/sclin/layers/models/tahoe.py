@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sclin.errors import InputError, ModelError
 from sclin.layers.encoder import Encoder, Packing, activation
-from sclin.layers.models.base import Model, file_sha256, load_weights
+from sclin.layers.models.base import Model, file_sha256, load_weights, reading
 from sclin.layers.tokens import Cells, GeneMatch, with_specials
 
 __all__ = ["TahoeX1"]
@@ -212,7 +212,6 @@ class TahoeX1(Model):
         ModelError
             Missing or damaged files, keys or shapes that do not fit.
         """
-        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         folder = Path(path)
@@ -220,19 +219,12 @@ class TahoeX1(Model):
         lost = [file for file in files if not (folder / file).is_file()]
         if lost:
             raise ModelError(f"{folder} lacks {', '.join(lost)}; a Tahoe-x1 folder holds all four.")
-        try:
+        with reading(folder):
             vocabulary = json.loads((folder / files[0]).read_text())
             config = yaml.safe_load((folder / files[1]).read_text())
             collator = yaml.safe_load((folder / files[2]).read_text())
-            weights = {
-                key.removeprefix("model."): value
-                for key, value in load_file(folder / files[3]).items()
-            }
-        except (SafetensorError, ValueError, yaml.YAMLError) as error:
-            raise ModelError(
-                f"{folder} cannot be read ({type(error).__name__}: {error}): a file is damaged. "
-                "Download it again."
-            ) from error
+            found = load_file(folder / files[3])
+        weights = {key.removeprefix("model."): value for key, value in found.items()}
         chemistry = None
         if "chem_encoder.embedding.weight" in weights and options.get("drug") is not None:
             n_drugs, n_bits = weights["chem_encoder.embedding.weight"].shape
