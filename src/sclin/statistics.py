@@ -96,11 +96,6 @@ class Comparison(NamedTuple):
         """Whether the interval leaves out zero and the p value is below 0.05."""
         return self.p_value < 0.05 and not self.ci_low <= 0 <= self.ci_high
 
-    @property
-    def unprovable(self) -> bool:
-        """Whether so few units, which are no cells, can give no p value below 0.05."""
-        return self.unit != "cell" and 2.0 ** (1 - self.n) >= 0.05
-
 
 def _ends(draws: NDArray[np.floating]) -> tuple[float, float]:
     """Ends of a 95 % percentile interval; draws that could not be scored are left out."""

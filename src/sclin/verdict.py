@@ -70,11 +70,16 @@ class Verdict(NamedTuple):
         return self.words
 
 
-def _outcome(c: Comparison | None, sign: int) -> str:
+def _least_p(c: Comparison, n_comparisons: int) -> float:
+    """Smallest p that so many units can give; swaps of cells are as many as one likes."""
+    return 0.0 if c.unit == "cell" else 2.0 ** (1 - c.n) * n_comparisons
+
+
+def _outcome(c: Comparison | None, sign: int, n_comparisons: int) -> str:
     """Where b stands to a, by the comparison of a with b."""
     if c is None:
         return "not compared"
-    if c.unprovable:
+    if _least_p(c, n_comparisons) >= 0.05:
         return "too few"
     if not c.proven:
         return "no difference"
@@ -131,14 +136,16 @@ def judge_rows(
     outcomes = {}
     for other, c in found.items():
         c = c and c._replace(p_value=min(1.0, c.p_value * len(found)))
-        outcomes[other] = _outcome(c, sign)
+        outcomes[other] = _outcome(c, sign, len(found))
         if c is not None:
             gap = f"{c.difference:+.3f} [{c.ci_low:.3f}, {c.ci_high:.3f}], p = {c.p_value:.3g}"
             words.append(_WORDS[outcomes[other]].format(best=best, other=other, gap=gap))
     if "too few" in outcomes.values():
-        n, unit = min((c.n, c.unit) for c in found.values() if c is not None)
-        least = f"no p value is below {2.0 ** (1 - n):g}"
-        words.append(f"With {n} {unit.removesuffix('s')}s no test can prove a lead: {least}.")
+        few = min((c for c in found.values() if c is not None), key=lambda c: c.n)
+        many = f"{len(found)} comparison{'s' * (len(found) > 1)}"
+        said = f"With {few.n} {few.unit.removesuffix('s')}s and {many}"
+        least = f"no p value is below {min(1.0, _least_p(few, len(found))):g}"
+        words.append(f"{said} no test can prove a lead: {least}.")
     if "not compared" in outcomes.values():
         lost = ", ".join(name for name, word in outcomes.items() if word == "not compared")
         words.append(f"Scores of {lost} have no units to compare over.")

@@ -215,7 +215,7 @@ def test_comparisons_are_paired_and_stand_in_rows(found):
 
 def test_a_verdict_calls_no_lead_that_no_test_can_prove(found):
     verdict = found.verdict()
-    assert "With 4 donors no test can prove a lead" in verdict.words
+    assert "With 4 donors and 2 comparisons no test can prove a lead" in verdict.words
     assert "leads" not in verdict.words
     assert "best control" in verdict.words
     assert {verdict.best, *verdict.equals} >= {"lognorm", "rank"}

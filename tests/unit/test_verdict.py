@@ -68,6 +68,15 @@ def test_p_is_corrected_for_the_number_of_candidates():
     rows = [versus(other, "lognorm", many[other] - 0.8, 0.02) for other in many if other[0] != "l"]
     verdict = said(scored(many), *rows)
     assert set(verdict.outcomes.values()) == {"no difference"}  # 3 x 0.02 is above 0.05
+
+
+def test_units_that_suffice_for_one_comparison_are_too_few_for_several():
+    six = [versus(o, "lognorm", -0.2, 2.0**-5, n=6) for o in ("rank", "rank_pca", "hvg_pca")]
+    many = TWO | {"rank_pca": 0.6, "hvg_pca": 0.6}
+    assert said(scored(TWO, n=6), six[0]).outcomes == {"rank": "behind"}
+    verdict = said(scored(many, n=6), *six)
+    assert set(verdict.outcomes.values()) == {"too few"}
+    assert "With 6 donors and 3 comparisons no test can prove a lead" in verdict.words
     assert "corrected for 3 comparisons" in verdict.words
     assert "leads" in said(scored(TWO), rows[0]).words
 
