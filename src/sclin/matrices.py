@@ -50,13 +50,7 @@ _REFUSED = {
     "binary": "If these are counts, say --values counts (values=)",
     "unclear": "Say --values log or --values linear (values= in Python)",
 }
-_WORDS = {
-    "scaled": "scaled values (centred, or of unit variance)",
-    "binary": "binary values (only 0 and 1)",
-    "empty": "nothing but zeros (empty)",
-    "unclear": "fractions that may be log or linear values",
-    "text": "text",
-}
+_WORDS = {"unclear": "values that may be log or linear", "empty": "only zeros (empty)"}
 
 
 # Values -----------------------------------------------------------------------------------------
@@ -393,7 +387,8 @@ def take(adata: ad.AnnData, *, layer: str | None = None, values: str | None = No
     if kind in _REFUSED:
         holds = str(declared)
         scale = "natural log" if holds == "log" else holds
-        notes.warnings.append(f"{place} holds {_WORDS[kind]}; read as {scale}, as was said.")
+        held = _WORDS.get(kind, f"{kind} values")
+        notes.warnings.append(f"{place} holds {held}; read as {scale}, as was said.")
     elif _BECOMES.get(kind) == holds:
         X = X.power(2) if kind == "square root" else X * _LN[kind]
         notes.warnings.append(f"{place} holds {kind} values; they were made {holds} values.")

@@ -13,7 +13,7 @@ import yaml
 from anndata import AnnData
 
 from sclin import matrices
-from sclin.datasets import readers, recipes, simulate
+from sclin.datasets import readers, recipes, simulate, tables
 from sclin.datasets.companions import embedding
 from sclin.datasets.entries import Entry, catalogue, check_options
 from sclin.datasets.files import cache_dir, fetch, fetch_file, locate, memory, sha256_of
@@ -40,13 +40,15 @@ def load(name: str | Path, **options: Any) -> AnnData:
     Parameters
     ----------
     name
-        Name in the catalogue (``sclin data list``), or a path to ``.h5ad``, ``.zarr``, ``.csv``,
-        ``.tsv``, 10x ``.h5``, a 10x folder, ``.rda`` or ``.RData``; options may follow, as in
-        ``"tabula_sapiens:tissue=lung"``.
+        Name in the catalogue (``sclin data list``), or a path to ``.h5ad``, ``.zarr``, ``.loom``,
+        10x ``.h5``, a 10x folder, ``.csv``, ``.tsv``, ``.rda``, ``.RData`` or ``.rds``; options
+        may follow, as in ``"tabula_sapiens:tissue=lung"`` or ``"x.csv:orientation=genes_in_rows"``.
     **options
         For datasets: the entry's option (``tissue=``, ``species=``, ``state=``, ``plate=``),
         ``path=`` for a file of your own in its place, and what its reader takes
         (``layer=``, ``backed=``, ``version=``, ``labels=``).
+        For a path: ``layer=`` and ``values=`` of `take`, ``labels=`` (a table of labels with a
+        column of cell names), ``orientation=`` of a table, ``name=`` of an R object.
         For simulated datasets: the arguments of the simulator.
         For all: ``columns={"cell_type": "celltype"}`` names source columns for our fixed ones.
 
@@ -54,7 +56,7 @@ def load(name: str | Path, **options: Any) -> AnnData:
     -------
     AnnData
         ``X`` is CSR float32, shape ``(n_cells, n_genes)``; ``uns["sclin"]["values"]`` says
-        whether it holds counts, log values, TPM or FPKM.
+        whether it holds counts, log or linear values, TPM or FPKM; see `take`.
         ``obs`` has the fixed columns ``cell_type``, ``donor``, ``batch``, ``condition``,
         ``time`` and ``perturbation`` where the source tells them, and all published columns.
         ``var_names`` are gene ids, ``var["symbol"]`` symbols.
@@ -137,7 +139,7 @@ def _simulate(entry: Entry, options: dict[str, Any]) -> Any:
     return function(**options)
 
 
-_CODE = [Path(str(module.__file__)).read_bytes() for module in (readers, recipes, matrices)]
+_CODE = [Path(str(module.__file__)).read_bytes() for module in (readers, recipes, tables, matrices)]
 
 
 def _parse(reader: str, paths: list[Path], options: Any, hashes: Any, code: Any) -> AnnData:

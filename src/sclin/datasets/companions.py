@@ -10,23 +10,39 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sclin.datasets.tables import separator_of
-from sclin.errors import DataError, InputError
+from sclin.errors import DataError, InputError, SclinError
 
 __all__ = ["embedding", "with_labels"]
 
 
-def _frame(path: Path) -> pd.DataFrame:
-    """Read a csv, tsv or parquet table."""
+def _frame(path: Path, key: str = "") -> pd.DataFrame:
+    """Read a table or an array; ``key`` names an array of ``obsm``."""
     if not path.exists():
         raise DataError(f"{path} does not exist.")
     try:
+        if path.suffix == ".npy":
+            return pd.DataFrame(np.load(path, allow_pickle=False))
+        if path.suffix in (".h5ad", ".zarr"):
+            return _of_adata(path, key)
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         return pd.read_csv(path, sep=separator_of(path))
-    except ImportError as error:
-        raise DataError(f"{path}: pandas needs pyarrow to read it: pip install pyarrow.") from error
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} is not a readable table: {error}") from error
+    except SclinError:
+        raise
+    except Exception as error:  # the parsers raise many classes for damaged files
+        remedy = "install pyarrow" if isinstance(error, ImportError) else "write it again"
+        raise DataError(f"{path} is not readable: {str(error)[:160]}; {remedy}.") from error
+
+
+def _of_adata(path: Path, key: str) -> pd.DataFrame:
+    """Array of ``obsm`` of that name, or the only one; X where there is none."""
+    stored = ad.read_zarr(path) if path.suffix == ".zarr" else ad.read_h5ad(path)
+    keys = list(stored.obsm)
+    if key not in keys and (key or len(keys) > 1):
+        raise InputError(f"{path}: name one of {', '.join(keys) or 'no arrays'}: {path.name}:KEY.")
+    array = stored.obsm[key or keys[0]] if keys else stored.X
+    array = array.toarray() if sp.issparse(array) else np.asarray(array)
+    return pd.DataFrame(array, index=stored.obs_names)
 
 
 def _by_name(frame: pd.DataFrame, names: pd.Index, path: Path) -> pd.DataFrame:
@@ -94,13 +110,16 @@ def embedding(path: str | Path, cells: ad.AnnData) -> np.ndarray:
     path, key = Path(path), ""
     if not path.exists() and ":" in path.name:
         path, key = Path(str(path).rpartition(":")[0]), path.name.rpartition(":")[2]
-    names = cells.obs_names
+    frame, names = _frame(path, key), cells.obs_names
     if path.suffix == ".npy":
-        frame = pd.DataFrame(_rows_of(path, len(names)), index=names)
-    elif path.suffix in (".h5ad", ".zarr"):
-        frame = _of_adata(path, key)
+        if len(frame) != len(names):
+            raise InputError(
+                f"{path} has {len(frame)} rows, but there are {len(names)} cells: give one row a "
+                "cell in their order, or a table with cell names."
+            )
+        frame.index = names
     else:
-        frame = _by_name(_frame(path), names, path)
+        frame = _by_name(frame, names, path)
     if (lacks := names.difference(frame.index)).size:
         raise InputError(
             f"{path} lacks {len(lacks)} of {len(names)} cells, such as {', '.join(lacks[:3])}; "
@@ -109,31 +128,3 @@ def embedding(path: str | Path, cells: ad.AnnData) -> np.ndarray:
     if text := [column for column in frame if frame[column].dtype.kind not in "biuf"]:
         raise InputError(f"{path}: column {text[0]!r} does not hold numbers; leave it out.")
     return frame.loc[names].to_numpy(np.float32)
-
-
-def _rows_of(path: Path, n_cells: int) -> np.ndarray:
-    """Read an array whose rows are in the order of the cells."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is not a readable .npy file: {error}") from error
-    if array.ndim != 2 or len(array) != n_cells:
-        raise InputError(
-            f"{path} has the shape {array.shape}, but there are {n_cells} cells: give one row a "
-            "cell in their order, or a table with cell names."
-        )
-    return array
-
-
-def _of_adata(path: Path, key: str) -> pd.DataFrame:
-    """Array of ``obsm`` of that name, or the only one; X where there is none."""
-    try:
-        stored = ad.read_zarr(path) if path.suffix == ".zarr" else ad.read_h5ad(path)
-    except Exception as error:  # h5py and zarr raise many classes for damaged files
-        raise DataError(f"{path} is not a readable AnnData file: {error}") from error
-    keys = list(stored.obsm)
-    if key not in keys and (key or len(keys) > 1):
-        raise InputError(f"{path}: name one of {', '.join(keys) or 'no arrays'}: {path.name}:KEY.")
-    array = stored.obsm[key or keys[0]] if keys else stored.X
-    array = array.toarray() if sp.issparse(array) else np.asarray(array)
-    return pd.DataFrame(array, index=stored.obs_names)
