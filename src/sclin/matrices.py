@@ -60,7 +60,7 @@ def _blocks(X: Any, size: int = 2**22) -> Iterator[tuple[int, sp.csr_matrix]]:
     stored = X.nnz if sp.issparse(X) else X.size
     step = max(1, size * X.shape[0] // max(1, stored))
     for start in range(0, X.shape[0], step):
-        yield start, _without_zeros(sp.csr_matrix(X[start : start + step]))
+        yield start, as_csr(X[start : start + step], np.promote_types(X.dtype, np.float32))
 
 
 def _per_cell(block: sp.csr_matrix, data: np.ndarray, how: np.ufunc = np.add) -> np.ndarray:
@@ -127,7 +127,7 @@ def _scale(X: Any, high: np.ndarray, cells: np.ndarray) -> str:
     """Scale of values with fractions, from up to a thousand of the cells that have them."""
     sample = cells[np.linspace(0, len(cells) - 1, min(len(cells), 1000)).astype(int)]
     rows = (X.tocsr() if sp.issparse(X) else X)[sample]
-    some = _without_zeros(sp.csr_matrix(rows, dtype=np.float64))
+    some = as_csr(rows, np.float64)
     fits = []
     for scale, amounts in _AMOUNTS.items():
         amount = amounts(np.minimum(some.data, 300))
@@ -167,18 +167,13 @@ def _culprit(matrix: _Matrix, kind: str, obs_names: pd.Index) -> str:
     return ""
 
 
-def as_csr(X: Any) -> sp.csr_matrix:
-    """CSR float32 without stored zeros; float32 CSR input is neither copied nor changed."""
-    out = _without_zeros(sp.csr_matrix(X, dtype=np.float32))
+def as_csr(X: Any, dtype: Any = np.float32) -> sp.csr_matrix:
+    """CSR without stored zeros; CSR of the right type is neither copied nor changed."""
+    out = sp.csr_matrix(X if sp.issparse(X) else np.asarray(X, dtype), dtype=dtype)
+    if not out.data.all():
+        out = out.copy()
+        out.eliminate_zeros()
     return out if out.has_sorted_indices else out.sorted_indices()
-
-
-def _without_zeros(X: sp.csr_matrix) -> sp.csr_matrix:
-    if X.data.all():
-        return X
-    out = X.copy()
-    out.eliminate_zeros()
-    return out
 
 
 # Matrix -----------------------------------------------------------------------------------------
@@ -295,6 +290,7 @@ def _one_column_a_gene(
         X = (X.astype(np.float64).expm1() @ pick).log1p() if log else X @ pick
         var = var[~names.duplicated()]
     var = var.rename(columns=str).set_axis(pd.Index(unique, dtype=object))
+    var = var.drop(columns="_index", errors="ignore")  # h5ad keeps this name for itself
     if "symbol" not in var:
         column = next((n for n in ("feature_name", "gene_name", "gene_symbols") if n in var), None)
         var["symbol"] = var[column].astype(str) if column else var.index
