@@ -1,11 +1,8 @@
 """Batches, the store, resuming, ranks, inputs on disk, the tiny model and the command line."""
 
 import json
+import multiprocessing
 import os
-import signal
-import subprocess
-import sys
-import textwrap
 import time
 import warnings
 
@@ -20,9 +17,11 @@ from click.testing import CliRunner
 from sclin import layers
 from sclin.cli import main
 from sclin.errors import ModelError
+from sclin.layers import engine
 from sclin.layers.engine import batches
 from sclin.layers.models.huggingface import HuggingFaceEncoder
 from sclin.layers.models.scfoundation import ScFoundation
+from sclin.layers.store import LayerStore
 from sclin.layers.tokens import match_genes
 
 GENES = {f"G{i:03d}": i for i in range(120)}
@@ -154,35 +153,22 @@ def test_input_on_disk_gives_the_same(tmp_path):
         np.testing.assert_array_equal(store.read(3), wanted)
 
 
-RUN = """
-    import sys, time
-    sys.path.insert(0, {here!r})
-    from test_layers_engine import network, toy
-    from sclin import layers
-    from sclin.layers import engine
-    from sclin.layers.store import LayerStore
+def _run(store, written=None, **env):
+    """Extract the layers of 600 cells, in ranges of 64; `written` is told of each range."""
+    torch.set_num_threads(1)  # the threads of torch do not outlive a fork
+    os.environ.update(env)
+    write = LayerStore.write
 
-    engine._RANGE_BYTES = 1  # ranges of 64 cells
-    if {slow}:
-        write = LayerStore.write
-        def slowly(self, *args):
-            write(self, *args)
-            print("written", flush=True)
+    def tell(self, *args):
+        write(self, *args)
+        if written is not None:
+            written.release()
             time.sleep(0.2)
-        LayerStore.write = slowly
-    layers.extract(network(), toy(600), {store!r}, progress=False)
-"""
 
-
-def _start(store, *, slow, env=None):
-    here = os.path.dirname(__file__)
-    code = textwrap.dedent(RUN).format(here=here, store=str(store), slow=slow)
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "_RANGE_BYTES", 1)
+        patch.setattr(LayerStore, "write", tell)
+        return layers.extract(network(), toy(600), store, progress=False)
 
 
 def _bytes(folder):
@@ -195,24 +181,28 @@ def _bytes(folder):
 
 
 def test_a_killed_run_resumes_bit_identical_and_ranks_share_a_store(tmp_path):
-    whole = _start(tmp_path / "whole", slow=False)
+    fork = multiprocessing.get_context("fork")
+    written = fork.Semaphore(0)
+    killed = fork.Process(target=_run, args=(tmp_path / "killed", written))
     ranks = [
-        _start(tmp_path / "ranks", slow=False, env={"RANK": str(r), "WORLD_SIZE": "2"})
-        for r in (0, 1)
+        fork.Process(target=_run, args=(tmp_path / "ranks",), kwargs={"RANK": r, "WORLD_SIZE": "2"})
+        for r in "01"
     ]
-    killed = _start(tmp_path / "killed", slow=True)
+    for process in (killed, *ranks):
+        process.start()
     for _ in range(3):
-        assert killed.stdout.readline().strip() == "written"
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    left = layers.LayerStore.open(tmp_path / "killed").unfinished
-    assert 0 < len(left) < 10
-    again = _start(tmp_path / "killed", slow=False)
-    assert [p.wait() for p in (whole, again, *ranks)] == [0, 0, 0, 0]
+        assert written.acquire(timeout=60)
+    killed.kill()
+    for process in (killed, *ranks):
+        process.join()
+    assert [p.exitcode for p in ranks] == [0, 0]
+    assert 0 < len(LayerStore.open(tmp_path / "killed").unfinished) < 10
+    _run(tmp_path / "killed")
+    _run(tmp_path / "whole")
     for name in ("killed", "ranks"):
-        assert layers.LayerStore.open(tmp_path / name).unfinished == []
+        assert LayerStore.open(tmp_path / name).unfinished == []
         assert _bytes(tmp_path / name) == _bytes(tmp_path / "whole")
-    assert (layers.LayerStore.open(tmp_path / "killed").verify()["state"] == "ok").all()
+    assert (LayerStore.open(tmp_path / "killed").verify()["state"] == "ok").all()
 
 
 def test_duplicate_genes_are_summed_and_versions_dropped():
