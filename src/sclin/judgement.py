@@ -262,8 +262,8 @@ def _prepare(
     """Read cells and say what their labels allow."""
     take: Any = datasets.take if isinstance(source, AnnData) else datasets.load
     found = take(source, **{key: value for key, value in reading.items() if value is not None})
-    if not any(roles[role] for role in TASKS.values()):
-        has = ", ".join(map(str, found.obs.columns)) or "no column: bring labels with --labels"
+    has = ", ".join(map(str, found.obs.columns)) or "no column: bring a table with --labels"
+    if found.obs.empty or not any(roles[role] for role in TASKS.values()):
         raise InputError(
             "No column of labels is named, so there is nothing to judge by. Name one with "
             f"--cell-type, --condition, --time or --perturbation; obs has {has}."

@@ -196,5 +196,5 @@ def host_genes(adata: AnnData) -> NDArray[np.bool_]:
     foreign = np.zeros(adata.n_vars, dtype=bool)
     for names in (adata.var_names, adata.var.get("symbol", adata.var_names)):
         upper = names.astype(str).str.upper()
-        foreign |= np.asarray(upper.str.match(r"(SARS|SCOV|ENSSASG|VIRUS|ERCC-)"), dtype=bool)
+        foreign |= np.asarray(upper.str.match(r"(SARS.?COV|SCOV|ENSSASG|VIRUS|ERCC-)"), dtype=bool)
     return ~foreign
