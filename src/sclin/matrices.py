@@ -376,6 +376,8 @@ def take(adata: ad.AnnData, *, layer: str | None = None, values: str | None = No
         raise _refusal(found, kinds, culprits, values)
     place, kind = found[chosen].place, kinds[chosen]
     notes.warnings.extend(f"Another matrix has a {text}." for text in culprits.values())
+    if layer is None and chosen == "X" and "raw" in found and adata.raw.n_vars > adata.n_vars:
+        notes.warnings.append(f"raw has more genes ({adata.raw.n_vars}): --layer raw (layer=).")
     if others[chosen]:
         why = "var['feature_types'] is not 'Gene Expression'"
         notes.dropped.append(("features", others[chosen], why))

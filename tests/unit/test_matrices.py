@@ -59,6 +59,14 @@ def test_layers_of_samples_are_summed_and_parts_of_molecules_are_not_counts():
         assert take(cells(LOG, **parts)).uns["sclin"]["found_in"] == "X"
 
 
+def test_counts_of_more_genes_in_raw_are_told():
+    whole = cells()
+    whole.raw = whole.copy()
+    few = whole[:, :20].copy()
+    assert "raw has more genes (60)" in take(few).uns["sclin"]["warnings"][0]
+    assert take(few, layer="raw").n_vars == 60 and not take(whole).uns["sclin"]["warnings"]
+
+
 def test_logs_of_other_bases_and_roots_become_log_and_linear():
     got = take(cells(LOG / np.log(2)))
     np.testing.assert_allclose(got.X.toarray(), LOG, rtol=1e-6)
