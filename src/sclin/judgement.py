@@ -287,7 +287,7 @@ def _prepare(
     for name in names:  # a mistyped name is found before time is spent
         one = representation(name)
         if ":" in name:
-            one.fit(found).transform(found[:1])
+            one.fit(found).transform(found)
     full = found.X.getnnz(axis=1) > 0
     drop("cells", (~full).sum(), "no counts")
     if "donor" in obs:

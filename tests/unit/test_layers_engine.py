@@ -14,6 +14,7 @@ import scipy.sparse as sp
 import torch
 from click.testing import CliRunner
 
+import sclin
 from sclin import layers
 from sclin.cli import main
 from sclin.errors import ModelError
@@ -329,3 +330,16 @@ def test_what_extract_lacks_is_named(words, said):
     told = CliRunner().invoke(main, ["layers", "extract", model, cells, *options])
     assert told.exit_code == 2 and said in told.output, told.output
     assert told.output.startswith("Error: ")
+
+
+def test_layers_of_a_store_are_judged_beside_counts(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCLIN_LAYERS", str(tmp_path))
+    adata = toy(80)
+    adata.obs["kind"] = np.resize(["a", "b"], 80)
+    model = layers.tiny.train(adata, steps=1, depth=1, width=16, progress=False)
+    layers.extract(model, adata, progress=False)
+    asked = {"cell_type": "kind", "representations": ["lognorm", "layer:tiny/1"]}
+    scores = sclin.judge(adata, **asked).json()["tasks"]["cell_types"]["scores"]
+    assert {"lognorm", "layer:tiny/1", "random"} < set(scores)
+    with pytest.raises(ModelError, match="layer"):
+        sclin.judge(adata, cell_type="kind", representations=["layer:tiny/7"])

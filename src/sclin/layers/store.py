@@ -415,6 +415,10 @@ def find_store(model: Model | str, adata: ad.AnnData) -> LayerStore:
             return store
     raise ModelError(
         f"No layer store of {name!r} in {folder} holds these {adata.n_obs:,} cells. "
-        + (" ".join(why[:2]) + " " if why else f"Stores there are of: {', '.join(sorted(seen))}. ")
+        + (
+            " ".join(why[:2]) + " "
+            if why
+            else f"Stores there are of: {', '.join(sorted(seen)) or 'no model'}. "
+        )
         + f"Make one with layers.extract(model, adata).{nearest(name, seen - {name})}"
     )
