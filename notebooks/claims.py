@@ -1,4 +1,6 @@
-"""Sentences that rest on rows: numbers are inserted, conclusions tested where they stand.
+"""What a page says by machine: sentences that rest on rows, verdicts, the box at its end.
+
+Numbers are inserted, conclusions tested where they stand.
 
 A sentence that compares, ranks or denies ends with its test, an expression over the rows of the
 chapter's table: ``{claim}`the("rank logistic") < the("lognorm logistic")` ``.
@@ -18,8 +20,10 @@ import html
 import re
 import shlex
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
+import nbformat
 import numpy as np
 import pandas as pd
 
@@ -154,6 +158,23 @@ class Rows:
         return value if isinstance(value, str) else format(value, said["format"] or ".2f")
 
 
+def verdicts(table: pd.DataFrame) -> Iterator[str]:
+    """What the first paired rows of each task, dataset and split allow to say."""
+    from sclin.evaluation import Results  # takes long to import
+
+    keys = ["task", "dataset", "split", "protocol", "seed"]
+    versus = table["variant"].str.extract(r"^versus:([^+;]+)$")[0]
+    pairs = table.assign(reference=versus)[table["metric"].str.endswith("_difference")]
+    pairs = pairs.dropna(subset=["reference", "seed"]).drop_duplicates(keys)
+    for first in pairs.to_dict("records"):
+        rows = table[table[keys].eq({key: first[key] for key in keys}).all(axis=1)]
+        if first["reference"] in set(rows["representation"]):
+            metric = first["metric"].removesuffix("_difference")
+            asked = {"head": first["head"], "metric": metric, "reference": first["reference"]}
+            said = " ".join(filter(None, (first["task"], "on", first["dataset"], first["split"])))
+            yield f"{said}: {Results(rows).verdict(**asked)}"
+
+
 class Told(Counter):
     """How many sentences of a page ``hold``, ``fail`` and are ``left out``."""
 
@@ -236,6 +257,29 @@ def settle_notebook(notebook: dict, rows: Rows | None, *, plain: bool = False) -
         if "alt" in shown.get("image", {}):
             shown["image"]["alt"] = settle_caption(shown["image"]["alt"], rows, plain=True)
     return told
+
+
+def closing_box(name: str, record: Mapping[str, Any]) -> Any:
+    """The page's closing box: what it ran on and how to run it again."""
+    data = [
+        f"{entry['name']} ({entry['tier']}) "
+        + ", ".join(f"`{file}` sha256 `{found[:12]}`" for file, found in entry["files"].items())
+        for entry in record["data"]
+    ]
+    rows = {
+        "Profile": record["profile"],
+        "Parameters": ", ".join(f"`{k} = {v!r}`" for k, v in record["parameters"].items()),
+        "Data": "<br>".join(data) or "none",
+        "Device": record["device"],
+        "Duration": f"{record['seconds']:.0f} s",
+        "Versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
+        "Run again": f"`sclin run {name}`, with your parameters `-p NAME VALUE`",
+    }
+    table = "\n".join(f"| {key} | {value.replace('|', '/')} |" for key, value in rows.items())
+    text = f":class: provenance dropdown\n\n| | |\n|---|---|\n{table}\n```"
+    return nbformat.v4.new_markdown_cell(
+        f"```{{admonition}} How this page was made\n{text}", metadata={"tags": ["provenance"]}
+    )
 
 
 def _texts(cell: dict) -> tuple[str, str, str]:

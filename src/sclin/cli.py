@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -133,10 +133,7 @@ def run(notebook: str, values: tuple[tuple[str, str], ...], **options: Any) -> N
     from sclin import notebooks
 
     chosen = {key: value for key, value in options.items() if value is not None}
-    where = {"folder": chosen["folder"]} if "folder" in chosen else {}
-    known = notebooks.parameters(notebook, **where)
-    given = {name: known[name].parse(text) if name in known else text for name, text in values}
-    done = notebooks.run(notebook, values=given, **chosen)
+    done = notebooks.run(notebook, values=dict(values), **chosen)
     what = "ran" if done.executed else "is unchanged, prose renewed"
     click.echo(f"{done.path.stem} ({options['profile']}) {what} in {done.seconds:.1f} s")
     click.echo(f"page:   {done.path}")
@@ -144,26 +141,8 @@ def run(notebook: str, values: tuple[tuple[str, str], ...], **options: Any) -> N
         click.echo(f"table:  {done.path.with_suffix('.csv')}")
     for path in done.reports:
         click.echo(f"report: {path}")
-    for words in _verdicts(done.table):
+    for words in notebooks.claims.verdicts(done.table):
         click.echo(words)
-
-
-def _verdicts(table: Any) -> Iterator[str]:
-    """What the first paired rows of each task, dataset and split allow to say."""
-    from sclin.evaluation import Results
-
-    keys = ["task", "dataset", "split", "protocol", "seed"]
-    versus = table["variant"].str.extract(r"^versus:([^+;]+)$")[0]
-    pairs = table.assign(reference=versus)[table["metric"].str.endswith("_difference")]
-    for first in (
-        pairs.dropna(subset=["reference", "seed"]).drop_duplicates(keys).to_dict("records")
-    ):
-        rows = table[table[keys].eq({key: first[key] for key in keys}).all(axis=1)]
-        if first["reference"] in set(rows["representation"]):
-            metric = first["metric"].removesuffix("_difference")
-            asked = {"head": first["head"], "metric": metric, "reference": first["reference"]}
-            said = " ".join(filter(None, (first["task"], "on", first["dataset"], first["split"])))
-            yield f"{said}: {Results(rows).verdict(**asked)}"
 
 
 @main.command()

@@ -18,7 +18,7 @@ import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from importlib.metadata import distributions
@@ -26,6 +26,7 @@ from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import joblib
 import jupytext
@@ -201,7 +202,7 @@ def arguments(
     profile
         ``offline``, ``public``, ``paper`` or ``test``: a file of ``profiles`` in the folder.
     values
-        Parameters of your own.
+        Parameters of your own; a text is read as `Parameter.parse` reads it.
     folder
         Where the notebooks are.
 
@@ -221,10 +222,12 @@ def arguments(
     known = parameters(name, folder=folder)
     profiles = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     given = {**profiles.get(name, {}), **(values or {})}
-    for key in given:
-        if key not in known:
-            raise unknown(f"parameter of {name}", key, known)
-    return {key: known[key].check(value) for key, value in given.items()}
+    for key in set(given) - set(known):
+        raise unknown(f"parameter of {name}", key, known)
+    return {
+        key: known[key].parse(value) if isinstance(value, str) else known[key].check(value)
+        for key, value in given.items()
+    }
 
 
 def _fingerprint(said: Any, files: Iterable[Path]) -> str:
@@ -245,29 +248,6 @@ def _versions() -> dict[str, str]:
     installed = {found.name: found.version for found in distributions()}
     known = {name: installed.get(name, "not installed") for name in LIBRARIES.split()}
     return {**known, "python": platform.python_version()}
-
-
-def _provenance_cell(name: str, record: Mapping[str, Any]) -> Any:
-    """The page's closing box: what it ran on and how to run it again."""
-    data = [
-        f"{entry['name']} ({entry['tier']}) "
-        + ", ".join(f"`{file}` sha256 `{found[:12]}`" for file, found in entry["files"].items())
-        for entry in record["data"]
-    ]
-    rows = {
-        "Profile": record["profile"],
-        "Parameters": ", ".join(f"`{k} = {v!r}`" for k, v in record["parameters"].items()),
-        "Data": "<br>".join(data) or "none",
-        "Device": record["device"],
-        "Duration": f"{record['seconds']:.0f} s",
-        "Versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items()),
-        "Run again": f'`make run NB={name}`, with your parameters `P="-p NAME VALUE"`',
-    }
-    table = "\n".join(f"| {key} | {value.replace('|', '/')} |" for key, value in rows.items())
-    text = f":class: provenance dropdown\n\n| | |\n|---|---|\n{table}\n```"
-    return nbformat.v4.new_markdown_cell(
-        f"```{{admonition}} How this page was made\n{text}", metadata={"tags": ["provenance"]}
-    )
 
 
 def _renew_prose(source: Any, executed: Any) -> Any:
@@ -384,10 +364,9 @@ def run(
         nbformat.write(notebook, path)
         return done
 
-    for number in count(1):
-        path = Path(output or f"_build/runs/{name}{f'-{number}' * (number > 1)}.ipynb")
-        old = same(path) if path.exists() else None
-        if old or output or not path.exists():
+    old = None
+    for path in map(Path, [output] if output else _places(name)):
+        if not path.exists() or (old := same(path)):
             break
     table, latest = path.with_suffix(".csv"), results / f"{name}.csv"
     for place in (path, latest):
@@ -398,31 +377,35 @@ def run(
         return leave(_renew_prose(source, old), False)
     working = path.with_suffix(".failed.ipynb")
     executed = _execute(name, source, given, profile, results, working)
-    modules = _loaded_modules(executed.cells.pop())
-    record = {
-        "profile": profile,
-        "parameters": used,
-        "modules": modules,
-        "data": executed.metadata.pop("data"),
-        "versions": _versions(),
-        "device": f"{platform.machine()} CPU, {joblib.cpu_count()} cores",
-        "seconds": round(time.perf_counter() - start, 1),
-    }
-    executed.metadata["sclin_run"] = {**record, "fingerprint": fingerprint(record)}
-    executed.cells.append(_provenance_cell(name, record))
+    record = executed.metadata["sclin_run"]
+    record |= {"profile": profile, "parameters": used}
+    record["fingerprint"] = fingerprint(record)
+    executed.cells.append(claims.closing_box(name, record))
     working.unlink()
     if latest.exists():
         shutil.copy(latest, table)
+    _leave_rule(path, record["modules"])
+    return leave(executed, True)
+
+
+def _places(name: str) -> Iterator[str]:
+    """Where runs of a notebook lie: no run takes the place of another."""
+    yield f"_build/runs/{name}.ipynb"
+    yield from (f"_build/runs/{name}-{number}.ipynb" for number in count(2))
+
+
+def _leave_rule(path: Path, modules: Iterable[str]) -> None:
+    """Tell Make which modules a page was made on."""
     paths = [os.path.relpath(PACKAGE / module) for module in modules]
     rules = [f"{path}: {' '.join(paths)}", *(f"{module}:" for module in paths)]
     path.with_suffix(".d").write_text("\n".join(rules) + "\n", encoding="utf-8")
-    return leave(executed, True)
 
 
 def _execute(
     name: str, source: Any, given: dict[str, Any], profile: str, results: Path, working: Path
 ) -> Any:
-    """Execute a notebook; its metadata say which data were read, a last cell which modules."""
+    """Execute a notebook; its metadata say on what."""
+    start = time.perf_counter()
     # Errors of cells come back in the notebook; the terminal would only hear of eavesdroppers
     # and of the interrupt with which a kernel is shut down.
     quiet = {"progress_bar": False, "extra_arguments": ["--log-level=CRITICAL"]}
@@ -441,23 +424,25 @@ def _execute(
             # One thread adds in one order, so that tables are the same everywhere.
             **dict.fromkeys(_THREADS, "1"),
         }
-        before = dict(os.environ)
-        os.environ.update(settings)
         try:
-            executed = papermill.execute_notebook(
-                source, working, given, kernel_name="python3", **quiet
-            )
+            with patch.dict(os.environ, settings):
+                executed = papermill.execute_notebook(
+                    source, working, given, kernel_name="python3", **quiet
+                )
         except PapermillExecutionError as error:
             why = " ".join(error.evalue.split("\n"))
             raise NotebookError(
                 f"{name} stopped in cell {error.exec_count}: {error.ename}: {why}\n"
                 f"The notebook up to there, with the traceback: {working}"
             ) from None
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
         lines = dict.fromkeys(log.read_text(encoding="utf-8").split("\n") if log.exists() else [])
     for metadata in (executed.metadata, *(cell.metadata for cell in executed.cells)):
         metadata.pop("papermill", None)
-    executed.metadata["data"] = [json.loads(line) for line in lines if line]
+    executed.metadata["sclin_run"] = {
+        "modules": _loaded_modules(executed.cells.pop()),
+        "data": [json.loads(line) for line in lines if line],
+        "versions": _versions(),
+        "device": f"{platform.machine()} CPU, {joblib.cpu_count()} cores",
+        "seconds": round(time.perf_counter() - start, 1),
+    }
     return executed

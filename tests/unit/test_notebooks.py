@@ -144,7 +144,7 @@ def test_other_code_or_parameters_run_again(folder):
     [
         ({"name": "01_toys"}, "Did you mean '01_toy'"),
         ({"values": {"nn": 1}}, "No parameter of 01_toy is called 'nn'"),
-        ({"values": {"n": "1"}}, "takes int"),
+        ({"values": {"n": "one"}}, "takes int"),
         ({"profile": "offlin"}, "Did you mean 'offline'"),
         ({"profile": "bad"}, "No parameter of 01_toy is called 'nn'"),
     ],
