@@ -21,6 +21,7 @@ from sklearn.base import clone
 from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_is_fitted
 
+from sclin.datasets import name_of
 from sclin.errors import InputError, unknown
 from sclin.genes import in_order
 from sclin.linear import ImplicitPCA
@@ -391,7 +392,7 @@ def labels(adata: AnnData, name: str) -> NDArray[np.str_]:
         The column does not exist, or lacks values.
     """
     if name not in adata.obs:
-        raise unknown("column of obs", name, adata.obs.columns)
+        raise unknown(f"column of obs of {name_of(adata)}", name, adata.obs.columns)
     missing = int(adata.obs[name].isna().sum())
     if missing:
         raise InputError(
