@@ -117,7 +117,10 @@ def _parse_table(path: Path) -> tuple[list[str], list[str], sp.csr_matrix]:
                     f"{path.name} is not a table of numbers: {error}\n"
                     "Labels go into a file of their own: --labels FILE (labels= in Python)."
                 ) from error
-            rows += np.loadtxt(lines, str, usecols=0, **options)[:, 0].tolist()
+            rows += [
+                line.split('"')[1] if line.startswith('"') else line.partition(separator)[0]
+                for line in lines
+            ]
             blocks.append(sp.csr_matrix(values))
     if not rows:
         raise DataError(f"{path.name} has no rows under its header.")
