@@ -139,10 +139,8 @@ def run(notebook: str, values: tuple[tuple[str, str], ...], **options: Any) -> N
     click.echo(f"page:   {done.path}")
     if len(done.table):
         click.echo(f"table:  {done.path.with_suffix('.csv')}")
-    for path in done.reports:
-        click.echo(f"report: {path}")
-    for words in notebooks.claims.verdicts(done.table):
-        click.echo(words)
+    for line in (*done.told, *notebooks.claims.verdicts(done.table)):
+        click.echo(line)
 
 
 @main.command()

@@ -282,11 +282,11 @@ class Run:
         return tidy.table(pd.read_csv(path, dtype={"layer": str}) if path.exists() else [])
 
     @property
-    def reports(self) -> list[str]:
-        """Reports that the chapter says it wrote, in lines ``report: PATH``."""
+    def told(self) -> list[str]:
+        """Lines ``report: PATH`` and ``verdict on TASK: ...`` that the chapter printed."""
         cells = nbformat.read(self.path, as_version=4).cells
         said = "\n".join(o.get("text", "") for cell in cells for o in cell.get("outputs", []))
-        return re.findall(r"^report: (.+)$", said, re.MULTILINE)
+        return re.findall("^(?:report:|verdict on ).+$", said, re.MULTILINE)
 
 
 def run(
