@@ -121,7 +121,8 @@ def judge_rows(
     top = (ours[ours["representation"].eq(reference)] if reference else ours).iloc[0]
     best = str(top["representation"])
     others = [str(name) for name in ours["representation"] if name != best]
-    units = str(top["unit"]).removesuffix("s") + "s"  # species is its own plural
+    units = str(top["unit"]).removesuffix("s")  # species is its own plural
+    units += "es" if units.endswith("ch") else "s"
     words = [f"{top['metric']} over {top['n']:.0f} {units}: {best} has {top['value']:.3f}."]
     for control in rows[null].to_dict("records")[:1]:
         name = "shuffled labels" if SHUFFLED in control["variant"] else control["representation"]
