@@ -11,6 +11,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from scipy.linalg.blas import dsyrk
@@ -19,6 +20,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.feature_selection import SelectorMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
+from sklearn.utils import gen_batches
+from sklearn.utils.extmath import svd_flip
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
@@ -84,11 +87,15 @@ class AnovaSelector(SelectorMixin, BaseEstimator):
         if not isinstance(self.k, int | np.integer) or self.k < 1:
             raise InputError(f"k={self.k!r} genes cannot be kept. Give a whole number from 1 on.")
         X = _validated(self, X, reset=True)
-        codes, n_classes = _classes(y, X.shape[0])
-        sums, squares = _group_sums(X, codes, n_classes)
-        counts = np.bincount(codes)[:, None]
         n_cells = X.shape[0]
-        between_raw = (sums**2 / counts).sum(axis=0)
+        classes, codes, counts = _classes(y, n_cells)
+        if (n_classes := len(classes)) >= n_cells:
+            raise InputError(
+                f"ANOVA compares classes: {n_classes} were found among {n_cells} cells. "
+                "It needs more cells than classes."
+            )
+        sums, squares = _group_sums(X, codes, n_classes)
+        between_raw = (sums**2 / counts[:, None]).sum(axis=0)
         total = sums.sum(axis=0)
         between = np.maximum(between_raw - total**2 / n_cells, 0.0)
         within = np.maximum(squares - between_raw, 0.0)
@@ -224,7 +231,7 @@ class ImplicitPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             raise InputError(
                 f"n_components={wanted!r} cannot be found. Give a whole number from 1 on."
             )
-        X = _validated(self, X, reset=True, ensure_min_samples=2)
+        X = _validated(self, X, reset=True)
         n_cells, n_genes = X.shape
         if n_cells < 2:
             raise InputError(f"Found array with {n_cells} sample(s): components need two cells.")
@@ -237,22 +244,20 @@ class ImplicitPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 stacklevel=2,
             )
         self.mean_, variance = _moments(X)
-        constant = _is_constant(variance, self.mean_, n_cells)
+        # No more than rounding, by the bound of scikit-learn's scaler.
+        eps = np.finfo(np.float64).eps
+        constant = variance <= n_cells * eps * variance + (n_cells * self.mean_ * eps) ** 2
         self.scale_ = np.ones(n_genes)
         if self.scale:
             self.scale_[~constant] = np.sqrt(variance[~constant])
         variance[constant] = 0.0
         A = Standardized(X, self.mean_, self.scale_)
         width = min(2 * self.n_components_ + 2 * _BLOCK, n_cells, n_genes)
-        self.solver_ = "exact" if min(n_cells, n_genes) <= max(2 * width, 500) else "krylov"
-        found = None
-        if self.solver_ == "krylov":
-            found = _krylov(A, self.n_components_, width, self.seed)
-        if found is None:
-            self.solver_ = "exact"
-            found = _exact(A, self.n_components_)
-        self.components_, squared = found
-        self._fix_signs()
+        large = min(n_cells, n_genes) > max(2 * width, 500)
+        found = _krylov(A, self.n_components_, width, self.seed) if large else None
+        self.solver_ = "krylov" if found else "exact"
+        axes, squared = found or _exact(A, self.n_components_)
+        self.components_ = svd_flip(None, axes, u_based_decision=False)[1]
         self.singular_values_ = np.sqrt(squared)
         self.explained_variance_ = squared / (n_cells - 1)
         total = float((variance / self.scale_**2).sum()) * n_cells / (n_cells - 1)
@@ -283,12 +288,6 @@ class ImplicitPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     @property
     def _n_features_out(self) -> int:
         return self.n_components_
-
-    def _fix_signs(self) -> None:
-        """Make the largest loading of each component positive, as scikit-learn does."""
-        largest = np.abs(self.components_).argmax(axis=1)
-        signs = np.sign(self.components_[np.arange(self.n_components_), largest])
-        self.components_ *= np.where(signs == 0, 1.0, signs)[:, None]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -356,23 +355,30 @@ def linear_pipeline(
 # --- statistics of genes -----------------------------------------------------------------------
 
 
-def _classes(y: Any, n_cells: int) -> tuple[np.ndarray, int]:
-    if y is None:
+def _classes(y: Any, n_cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Classes, the number of that of each cell, and the cells in each."""
+    labels = np.asarray(y)
+    if y is None or labels.ndim == 0:
         raise InputError("requires y to be passed, but the target y is None: give the classes.")
-    labels = column_or_1d(y, warn=True)
-    if labels.shape[0] != n_cells:
-        raise InputError(f"y has {labels.shape[0]} labels for {n_cells} cells. Give one each.")
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = column_or_1d(labels, warn=True)
+    if labels.shape != (n_cells,):
+        raise InputError(f"y has shape {labels.shape} for {n_cells} cells. Give one label each.")
+    if missing := int(pd.isna(labels).sum()):
+        raise InputError(
+            f"{missing} cells have no label (NaN or None in y). "
+            "Drop them, or give them a class of their own."
+        )
     try:
         check_classification_targets(labels)
     except ValueError as error:
         raise InputError(f"{error} Give class labels, not measurements.") from error
-    names, codes = np.unique(labels, return_inverse=True)
-    if len(names) < 2 or len(names) >= n_cells:
+    classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(classes) < 2:
         raise InputError(
-            f"ANOVA compares classes: {len(names)} class(es) were found among {n_cells} cells. "
-            "It needs at least two classes, and more cells than classes."
+            f"Only one class was found in y ({str(classes[0])!r}). At least two are needed."
         )
-    return codes, len(names)
+    return classes, codes, counts
 
 
 def _group_sums(X: Any, codes: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
@@ -386,18 +392,18 @@ def _group_sums(X: Any, codes: np.ndarray, n_groups: int) -> tuple[np.ndarray, n
     return members @ centred, np.einsum("ij,ij->j", centred, centred)
 
 
+def _cross(X: Any, A: np.ndarray) -> np.ndarray:
+    """Product of the transpose with A (cells x k)."""
+    X = _two_parts(X)
+    return X.T_dot(A) if isinstance(X, RankMatrix) else X.T @ A
+
+
 def _moments(X: Any) -> tuple[np.ndarray, np.ndarray]:
     """Mean and population variance of each gene."""
     X = _two_parts(X)
     if isinstance(X, RankMatrix):
         return X._moments(0)
     return X.mean(axis=0, dtype=np.float64), X.var(axis=0, dtype=np.float64)
-
-
-def _is_constant(variance: np.ndarray, mean: np.ndarray, n_cells: int) -> np.ndarray:
-    """Tell which variances are no more than rounding (the bound of scikit-learn's scaler)."""
-    eps = np.finfo(np.float64).eps
-    return variance <= n_cells * eps * variance + (n_cells * mean * eps) ** 2
 
 
 # --- the standardised matrix -------------------------------------------------------------------
@@ -427,7 +433,7 @@ class Standardized:
 
     def T_dot(self, A: np.ndarray) -> np.ndarray:
         """Return the product of the transpose with A (cells x k)."""
-        out = self.X.T_dot(A) if isinstance(self.X, RankMatrix) else self.X.T @ A
+        out = _cross(self.X, A)
         out -= np.outer(self.mean, A.sum(axis=0, dtype=np.float64))
         out /= self.scale[:, None]
         return out
@@ -447,10 +453,8 @@ class Standardized:
 
     def gene_blocks(self) -> Any:
         """Yield all cells for some genes at a time, dense in float64."""
-        n_genes = self.shape[1]
         by_gene = self.X.sparse.tocsc() if isinstance(self.X, RankMatrix) else self.X
-        for start in range(0, n_genes, _ROWS):
-            part = slice(start, start + _ROWS)
+        for part in gen_batches(self.shape[1], _ROWS):
             dense = by_gene[:, part]
             if isinstance(self.X, RankMatrix):
                 dense = dense.toarray() + self.X.offset[:, None]
@@ -473,8 +477,8 @@ def _exact(A: Standardized, k: int) -> tuple[np.ndarray, np.ndarray]:
     n_cells, n_genes = A.shape
     if n_genes <= n_cells:
         cross = np.zeros((n_genes, n_genes))
-        for start in range(0, n_cells, _ROWS):
-            block = A.cells(slice(start, start + _ROWS))
+        for rows in gen_batches(n_cells, _ROWS):
+            block = A.cells(rows)
             cross += block.T @ block
         squared, vectors = np.linalg.eigh(cross)
         return vectors[:, ::-1][:, :k].T.copy(), np.maximum(squared[::-1][:k], 0.0)
@@ -516,8 +520,8 @@ def _krylov(A: Standardized, k: int, width: int, seed: int) -> tuple[np.ndarray,
         return None
     images = images[:, :filled]
     cross = np.zeros((filled, filled))
-    for first in range(0, n_genes, 4096):
-        part = images[first : first + 4096].astype(np.float64)
+    for genes in gen_batches(n_genes, 4096):
+        part = images[genes].astype(np.float64)
         cross += part.T @ part
     squared, vectors = np.linalg.eigh(cross)
     squared, vectors = squared[::-1][:k], vectors[:, ::-1][:, :k]

@@ -16,6 +16,7 @@ from numba import prange
 from numpy.typing import ArrayLike, DTypeLike
 from scipy.special import ndtri
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sclin.compiled import njit
@@ -70,10 +71,8 @@ def rank_normalize(X: Any) -> RankMatrix:
     X = X.X if _is_anndata(X) else X
     if isinstance(X, RankMatrix):
         return X
-    if isinstance(X, Iterator) or _is_chunked(X):
-        blocks = _blocks(X, cells)
-        return RankMatrix.stack(_rank_csr(_to_csr(b), names, genes) for b, names in blocks)
-    return _rank_csr(_to_csr(X), cells, genes)
+    blocks = _blocks(X, cells)
+    return RankMatrix.stack(_rank_csr(_to_csr(block), names, genes) for block, names in blocks)
 
 
 class RankMatrix:
@@ -375,22 +374,17 @@ def _is_anndata(X: Any) -> bool:
     return hasattr(X, "obs_names") and hasattr(X, "var_names") and hasattr(X, "layers")
 
 
-def _is_chunked(X: Any) -> bool:
-    """Whether `X` lies in a file or in chunks, and is read block by block."""
-    if isinstance(X, np.ndarray) or sp.issparse(X) or hasattr(X, "iloc"):
-        return False
-    return hasattr(X, "shape") and hasattr(X, "dtype") and hasattr(X, "__getitem__")
-
-
 def _blocks(X: Any, cells: Any) -> Iterator[tuple[Any, Any]]:
-    """Blocks of cells, and their names, of an iterator, a file or a chunked array."""
+    """Cells and their names: by blocks from an iterator, a file or chunks, at once from memory."""
     if isinstance(X, Iterator):
         yield from ((block, None) for block in X)
-        return
-    for start in range(0, max(X.shape[0], 1), _BLOCK_ROWS):
-        rows = slice(start, start + _BLOCK_ROWS)
-        block = X[rows].compute() if hasattr(X, "compute") else X[rows]
-        yield block, None if cells is None else cells[rows]
+    elif isinstance(X, np.ndarray | list) or sp.issparse(X) or hasattr(X, "iloc"):
+        yield X, cells
+    else:
+        for start in range(0, max(X.shape[0], 1), _BLOCK_ROWS):
+            rows = slice(start, start + _BLOCK_ROWS)
+            block = X[rows].compute() if hasattr(X, "compute") else X[rows]
+            yield block, None if cells is None else cells[rows]
 
 
 def _to_csr(X: Any) -> sp.csr_matrix:
@@ -426,15 +420,13 @@ def _to_csr(X: Any) -> sp.csr_matrix:
 
 def _float_type(values: np.ndarray) -> type[np.floating]:
     """Name the smaller float type that holds the values without making new ties."""
-    kind, size = values.dtype.kind, values.dtype.itemsize
-    if kind == "b" or (kind in "ui" and size <= 2) or (kind == "f" and size <= 4):
-        return np.float32
-    if kind in "ui" and (values.size == 0 or max(int(values.max()), -int(values.min())) <= 1 << 24):
-        return np.float32
-    return np.float64
+    small = values.dtype.itemsize <= (2 if values.dtype.kind in "ui" else 4)
+    if not small and values.dtype.kind in "ui":
+        small = max(int(values.max(initial=0)), -int(values.min(initial=0))) <= 1 << 24
+    return np.float32 if small else np.float64
 
 
-def _validated(estimator: BaseEstimator, X: Any, *, reset: bool, **options: Any) -> Any:
+def _validated(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
     """Check `X` as scikit-learn does, letting RankMatrix and AnnData through.
 
     An AnnData leaves its gene names in the estimator; a later one is put in their order.
@@ -446,55 +438,41 @@ def _validated(estimator: BaseEstimator, X: Any, *, reset: bool, **options: Any)
         names, X = X.var_names.to_numpy(dtype=object), X.X
     if names is not None or isinstance(X, RankMatrix):  # scikit-learn would miss their names
         vars(estimator).pop("feature_names_in_", None)
-    checked = _checked(estimator, X, reset=reset, **options)
-    if (kept := names if reset else seen) is not None:
-        estimator.feature_names_in_ = kept
-    return checked
-
-
-def _checked(estimator: BaseEstimator, X: Any, *, reset: bool, **options: Any) -> Any:
     if isinstance(X, RankMatrix):
-        seen = getattr(estimator, "n_features_in_", None)
-        if reset:
-            estimator.n_features_in_ = X.shape[1]
-        elif X.shape[1] != seen:
+        wanted = X.shape[1] if reset else getattr(estimator, "n_features_in_", None)
+        if X.shape[1] != wanted:
             raise InputError(
                 f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting "
-                f"{seen} features as input. Give the genes it was fitted on, in their order."
+                f"{wanted} features as input. Give the genes it was fitted on, in their order."
             )
-        return X
-    options.setdefault("ensure_all_finite", False)
-    try:
-        checked = validate_data(
-            estimator, X, reset=reset, accept_sparse="csr", dtype="numeric", **options
-        )
-    except ValueError as error:
-        raise InputError(f"{error} ({type(estimator).__name__} reads cells x genes.)") from error
-    _raise_not_finite(checked)
-    return checked
+        estimator.n_features_in_ = wanted
+    else:
+        check: Any = {"accept_sparse": "csr", "dtype": "numeric", "ensure_all_finite": False}
+        try:
+            X = validate_data(estimator, X, reset=reset, **check)
+        except ValueError as error:
+            said = f"{error} ({type(estimator).__name__} reads cells x genes.)"
+            raise InputError(said) from error
+        _refuse_not_finite(X)
+    if (kept := names if reset else seen) is not None:
+        estimator.feature_names_in_ = kept
+    return X
 
 
-def _raise_not_finite(X: Any) -> None:
+def _refuse_not_finite(X: Any, cells: Any = None, genes: Any = None) -> None:
     values = X.data if sp.issparse(X) else X
     if values.dtype.kind != "f" or np.isfinite(values.sum(dtype=np.float64)):
         return
-    bad = ~np.isfinite(values)
+    stored = sp.coo_matrix(X)
+    bad = ~np.isfinite(stored.data)
     if bad.any():
-        rows, columns = (
-            (X.tocoo().row[bad], X.tocoo().col[bad]) if sp.issparse(X) else bad.nonzero()
+        cell, gene = stored.row[bad][0], stored.col[bad][0]
+        raise InputError(
+            f"Input X contains NaN or infinity: {bad.sum()} value(s), the first in "
+            f"cell {cell if cells is None else repr(cells[cell])}, "
+            f"gene {gene if genes is None else repr(genes[gene])}. "
+            "Remove these cells or genes, or fill in the values."
         )
-        raise _not_finite(int(rows[0]), int(columns[0]), int(bad.sum()))
-
-
-def _not_finite(
-    cell: int, gene: int, count: int, cells: Any = None, genes: Any = None
-) -> InputError:
-    where_cell = f"cell {cell}" if cells is None else f"cell {cells[cell]!r}"
-    where_gene = f"gene {gene}" if genes is None else f"gene {genes[gene]!r}"
-    return InputError(
-        f"Input X contains NaN or infinity: {count} value(s), the first in {where_cell}, "
-        f"{where_gene}. Remove these cells or genes, or fill in the values."
-    )
 
 
 def _two_parts(X: Any) -> Any:
@@ -517,13 +495,10 @@ def _rank_csr(X: sp.csr_matrix, cells: Any, genes: Any) -> RankMatrix:
     table = ndtri(np.arange(2 * n_genes + 1) / 2 / (n_genes + 1))
     scores = np.empty(X.nnz, dtype=np.float32)
     offset = np.empty(n_cells)
-    bad = np.zeros(n_cells, dtype=np.int64)
+    bad = np.zeros(n_cells, dtype=np.bool_)
     _rank_rows(X.indptr, X.data, n_genes, table, _COUNT_LIMIT, scores, offset, bad)
     if bad.any():
-        cell = int(bad.argmax())
-        row = slice(X.indptr[cell], X.indptr[cell + 1])
-        gene = int(X.indices[row][~np.isfinite(X.data[row])][0])
-        raise _not_finite(cell, gene, int((~np.isfinite(X.data)).sum()), cells, genes)
+        _refuse_not_finite(X, cells, genes)
     return RankMatrix(sp.csr_matrix((scores, X.indices, X.indptr), shape=X.shape), offset)
 
 
@@ -543,8 +518,8 @@ def _rank_rows(indptr, data, n_genes, table, limit, scores, offset, bad):
                 n_seen += value != 0
                 n_negative += value < 0
                 whole = whole and value >= 0 and value < limit and value == np.floor(value)
-            if finite < len(values):
-                bad[cell] = len(values) - finite
+            bad[cell] = finite < len(values)
+            if bad[cell]:
                 continue
             n_zero = n_genes - n_seen
             zero = table[2 * n_negative + n_zero + 1] if n_zero > 0 else 0.0
@@ -628,18 +603,15 @@ def _product(X: sp.csr_matrix, B: np.ndarray, *, transpose: bool) -> np.ndarray:
     """Return ``X @ B`` or ``X.T @ B``, in tiles of columns, on all cores."""
     dtype = np.result_type(X.dtype, B.dtype)
     out = np.zeros((X.shape[int(transpose)], B.shape[1]), dtype=dtype)
-    bounds = np.searchsorted(X.indptr, np.linspace(0, X.nnz, _GROUPS + 1)[1:-1])
-    bounds = np.concatenate([[0], bounds, [X.shape[0]]])
-    for first in range(0, B.shape[1], _TILE):
-        tile = np.ascontiguousarray(B[:, first : first + _TILE], dtype=dtype)
+    bounds = np.searchsorted(X.indptr, np.linspace(0, X.nnz, _GROUPS + 1))
+    for tile in gen_batches(B.shape[1], _TILE):
+        right = np.ascontiguousarray(B[:, tile], dtype=dtype)
+        parts = np.zeros((_GROUPS if transpose else 1, len(out), right.shape[1]), dtype=dtype)
         if transpose:
-            parts = np.zeros((_GROUPS, X.shape[1], tile.shape[1]), dtype=dtype)
-            _transposed_product(X.indptr, X.indices, X.data, tile, bounds, parts)
-            out[:, first : first + _TILE] = parts.sum(axis=0)
+            _transposed_product(X.indptr, X.indices, X.data, right, bounds, parts)
         else:
-            part = np.zeros((X.shape[0], tile.shape[1]), dtype=dtype)
-            _plain_product(X.indptr, X.indices, X.data, tile, part)
-            out[:, first : first + _TILE] = part
+            _plain_product(X.indptr, X.indices, X.data, right, parts[0])
+        out[:, tile] = parts.sum(axis=0)
     return out
 
 

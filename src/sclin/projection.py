@@ -16,12 +16,13 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri, softmax
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.preprocessing import normalize
+from sklearn.utils.validation import check_is_fitted
 
 from sclin.errors import InputError, unknown
 from sclin.genes import unique_names
-from sclin.normalization import RankMatrix, _two_parts, _validated, rank_normalize
+from sclin.linear import _classes, _cross
+from sclin.normalization import RankMatrix, _validated, rank_normalize
 
 __all__ = ["UNSPECIFIED", "CentroidProjection", "align_genes"]
 
@@ -121,7 +122,7 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
         if self.order not in _ORDERS:
             raise unknown("order", self.order, _ORDERS)
         X = self._cells(X, reset=True)
-        codes = self._set_classes(y, X.shape[0])
+        self.classes_, codes, self.class_counts_ = _classes(y, X.shape[0])
         self.averages_ = self._averages(X, codes)
         ranks_later = self.rank and self.order == "average_then_rank"
         basis = (_rank_exact(self.averages_) if ranks_later else self.averages_).T
@@ -278,39 +279,9 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
             )
         return X
 
-    def _set_classes(self, y: ArrayLike, n_cells: int) -> np.ndarray:
-        labels = np.asarray(y)
-        if y is None or labels.ndim == 0:
-            raise InputError("requires y to be passed, but the target y is None: give the classes.")
-        if labels.ndim == 2 and labels.shape[1] == 1:
-            labels = column_or_1d(labels, warn=True)
-        if labels.shape != (n_cells,):
-            raise InputError(
-                f"y has shape {labels.shape} for {n_cells} cells. Give one label each."
-            )
-        if pd.isna(labels).any():
-            raise InputError(
-                f"{int(pd.isna(labels).sum())} cells have no label (NaN or None in y). "
-                "Drop them, or give them a class of their own."
-            )
-        try:
-            check_classification_targets(labels)
-        except ValueError as error:
-            raise InputError(f"{error} Give class labels, not measurements.") from error
-        self.classes_, codes, self.class_counts_ = np.unique(
-            labels, return_inverse=True, return_counts=True
-        )
-        if len(self.classes_) < 2:
-            raise InputError(
-                f"Only one class was found in y ({str(self.classes_[0])!r}). "
-                "A classifier needs at least two classes."
-            )
-        return codes
-
     def _averages(self, X: Any, codes: np.ndarray) -> np.ndarray:
         """Average each class, shape (classes, genes)."""
-        members = np.zeros((len(codes), len(self.classes_)))
-        members[np.arange(len(codes)), codes] = 1.0 / self.class_counts_[codes]
+        members = np.eye(len(self.classes_))[codes] / self.class_counts_
         if self.rank and self.order == "average_then_rank":
             # float64 throughout: weak genes of an average would tie in float32.
             depth = np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
@@ -325,10 +296,7 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
             return X
         if self.rank:
             return rank_normalize(X)
-        square = X.multiply(X) if sp.issparse(X) else X.astype(np.float64) ** 2
-        lengths = np.sqrt(np.asarray(square.sum(axis=1, dtype=np.float64)).ravel())
-        scale = 1.0 / np.where(lengths > 0, lengths, 1.0)
-        return sp.diags(scale) @ X if sp.issparse(X) else X * scale[:, None]
+        return normalize(X.astype(np.float64), copy=False)
 
     def _warn_dependent(self) -> None:
         cosine = self.basis_.T @ self.basis_
@@ -364,10 +332,8 @@ def align_genes(basis: Any, query: Any) -> tuple[Any, Any]:
     InputError
         Names repeat, or no gene is shared.
     """
-    first, second = (
-        unique_names(names, whose)
-        for names, whose in ((basis.var_names, "The basis"), (query.var_names, "The query"))
-    )
+    first = unique_names(basis.var_names, "The basis")
+    second = unique_names(query.var_names, "The query")
     shared = first[first.isin(second)]
     if shared.empty:
         raise InputError(
@@ -382,9 +348,3 @@ def _rank_exact(X: np.ndarray) -> np.ndarray:
     scores = ndtri(rankdata(X, axis=1) / (X.shape[1] + 1))
     lengths = np.linalg.norm(scores, axis=1, keepdims=True)
     return scores / np.where(lengths > 0, lengths, 1.0)
-
-
-def _cross(X: Any, members: np.ndarray) -> np.ndarray:
-    """Return ``X.T @ members`` in float64."""
-    X = _two_parts(X)
-    return X.T_dot(members) if isinstance(X, RankMatrix) else X.T @ members
