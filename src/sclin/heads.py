@@ -116,9 +116,8 @@ class LogisticHead(_Centred):
     def _on_products(self, Z: Standardized, codes: NDArray[np.intp]) -> tuple[Any, Any]:
         n_classes = len(self.classes_)
         # scikit-learn's penalty for two classes is on the difference of the two rows.
-        weights = (
-            self.C / (1 + (n_classes == 2)) * compute_sample_weight("balanced", codes)[:, None]
-        )
+        C = self.C / 2 if n_classes == 2 else self.C
+        weights = C * compute_sample_weight("balanced", codes)[:, None]
         truth = np.eye(n_classes)[codes]
 
         def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

@@ -90,10 +90,8 @@ class AnovaSelector(SelectorMixin, BaseEstimator):
         n_cells = X.shape[0]
         classes, codes, counts = _classes(y, n_cells)
         if (n_classes := len(classes)) >= n_cells:
-            raise InputError(
-                f"ANOVA compares classes: {n_classes} were found among {n_cells} cells. "
-                "It needs more cells than classes."
-            )
+            found = f"{n_classes} classes among {n_cells} cells"
+            raise InputError(f"ANOVA needs more cells than classes, and found {found}.")
         sums, squares = _group_sums(X, codes, n_classes)
         between_raw = (sums**2 / counts[:, None]).sum(axis=0)
         total = sums.sum(axis=0)
@@ -441,7 +439,7 @@ class Standardized:
     def gram(self) -> np.ndarray:
         """Return the products of all pairs of cells."""
         half = np.zeros((self.shape[0], self.shape[0]), order="F")
-        for _, block in self.gene_blocks():
+        for block in self.gene_blocks():
             half = dsyrk(1.0, block.T, beta=1.0, c=half, trans=1, overwrite_c=1)
         return half + np.triu(half, 1).T
 
@@ -458,7 +456,7 @@ class Standardized:
             dense = by_gene[:, part]
             if isinstance(self.X, RankMatrix):
                 dense = dense.toarray() + self.X.offset[:, None]
-            yield part, (dense - self.mean[part]) / self.scale[part]
+            yield (dense - self.mean[part]) / self.scale[part]
 
 
 def products(X: Any) -> np.ndarray:
@@ -486,9 +484,7 @@ def _exact(A: Standardized, k: int) -> tuple[np.ndarray, np.ndarray]:
     squared, vectors = squared[::-1][:k], vectors[:, ::-1][:, :k]
     real = squared > squared[0] * np.finfo(np.float64).eps * n_cells
     squared = np.where(real, squared, 0.0)
-    axes = np.empty((n_genes, k))
-    for part, block in A.gene_blocks():
-        axes[part] = block.T @ vectors
+    axes = np.vstack([block.T @ vectors for block in A.gene_blocks()])
     axes[:, real] /= np.sqrt(squared[real])
     if not real.all():  # directions without variance: any that complete an orthonormal set
         axes[:, ~real] = np.random.default_rng(0).normal(size=(n_genes, int((~real).sum())))
@@ -502,24 +498,17 @@ def _krylov(A: Standardized, k: int, width: int, seed: int) -> tuple[np.ndarray,
     # Narrow blocks reach further for the same work; wide ones make better use of the cache.
     step = _BLOCK if k > 2 * _BLOCK else _BLOCK // 2
     start = np.random.default_rng(seed).standard_normal((n_genes, min(step, width)))
-    basis = np.empty((n_cells, 0), dtype=A.dtype)
-    images = np.empty((n_genes, width), dtype=A.dtype)
-    block = A.dot(start.astype(A.dtype))
-    while basis.shape[1] < width:
-        block = _orthonormal(block.astype(np.float64), basis)[:, : width - basis.shape[1]]
+    image = start.astype(A.dtype)
+    basis, images = np.empty((n_cells, 0), A.dtype), np.empty((n_genes, 0), A.dtype)
+    while (room := width - basis.shape[1]) > 0:
+        block = _orthonormal(A.dot(image).astype(np.float64), basis)[:, :room].astype(A.dtype)
         if block.shape[1] == 0:
             break
-        block = block.astype(A.dtype)
-        filled = basis.shape[1]
-        basis = np.hstack([basis, block])
-        images[:, filled : basis.shape[1]] = A.T_dot(block)
-        if basis.shape[1] < width:
-            block = A.dot(images[:, filled : basis.shape[1]])
-    filled = basis.shape[1]
-    if filled < k:
+        image = A.T_dot(block)
+        basis, images = np.hstack([basis, block]), np.hstack([images, image])
+    if basis.shape[1] < k:
         return None
-    images = images[:, :filled]
-    cross = np.zeros((filled, filled))
+    cross = np.zeros((basis.shape[1], basis.shape[1]))
     for genes in gen_batches(n_genes, 4096):
         part = images[genes].astype(np.float64)
         cross += part.T @ part

@@ -378,7 +378,9 @@ def _blocks(X: Any, cells: Any) -> Iterator[tuple[Any, Any]]:
     """Cells and their names: by blocks from an iterator, a file or chunks, at once from memory."""
     if isinstance(X, Iterator):
         yield from ((block, None) for block in X)
-    elif isinstance(X, np.ndarray | list) or sp.issparse(X) or hasattr(X, "iloc"):
+    elif (
+        isinstance(X, np.ndarray) or sp.issparse(X) or hasattr(X, "iloc") or not hasattr(X, "shape")
+    ):
         yield X, cells
     else:
         for start in range(0, max(X.shape[0], 1), _BLOCK_ROWS):

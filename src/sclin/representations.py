@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
@@ -17,7 +18,6 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import ndtri
-from sklearn.base import clone
 from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_is_fitted
 
@@ -52,6 +52,7 @@ class Representation(Protocol):
         ...
 
 
+@dataclass
 class PerCell:
     """A function of each cell, which needs no fit.
 
@@ -65,18 +66,11 @@ class PerCell:
         Whether the function reads ``X``, so that later cells need the genes of the fit.
     """
 
+    function: Callable[[AnnData], Matrix]
+    _: KW_ONLY
+    averages_first: bool = False
+    reads_genes: bool = True
     per_cell = True
-
-    def __init__(
-        self,
-        function: Callable[[AnnData], Matrix],
-        *,
-        averages_first: bool = False,
-        reads_genes: bool = True,
-    ) -> None:
-        self.function = function
-        self.averages_first = averages_first
-        self.reads_genes = reads_genes
 
     def fit(self, adata: AnnData) -> PerCell:
         """Learn nothing but the names of the genes."""
@@ -175,38 +169,28 @@ def _library_size(adata: AnnData) -> NDArray[np.float64]:
     return np.log1p(np.column_stack([total, X.getnnz(axis=1)]))
 
 
-def _random(n_components: int, seed: int) -> Callable[[AnnData], NDArray[np.float64]]:
+def _random(adata: AnnData, *, n_components: int, seed: int) -> NDArray[np.float64]:
     """Gaussian noise that depends on the cell's name and the seed only."""
-
-    def draw(adata: AnnData) -> NDArray[np.float64]:
-        names = pd.util.hash_array(np.asarray(adata.obs_names, dtype=object))
-        salts = pd.util.hash_array(np.arange(n_components, dtype=np.uint64) + 1000 * (seed + 1))
-        bits = pd.util.hash_array((names[:, None] ^ salts[None, :]).ravel())
-        return ndtri((bits.astype(np.float64) + 0.5) / 2.0**64).reshape(len(names), n_components)
-
-    return draw
+    names = pd.util.hash_array(np.asarray(adata.obs_names, dtype=object))
+    salts = pd.util.hash_array(np.arange(n_components, dtype=np.uint64) + 1000 * (seed + 1))
+    bits = pd.util.hash_array((names[:, None] ^ salts[None, :]).ravel())
+    return ndtri((bits.astype(np.float64) + 0.5) / 2.0**64).reshape(len(names), n_components)
 
 
-def _stored(key: str) -> Callable[[AnnData], NDArray[Any]]:
-    def read(adata: AnnData) -> NDArray[Any]:
-        if key not in adata.obsm:
-            raise unknown("array of obsm", key, adata.obsm)
-        rows = adata.obsm[key]
-        return rows.to_numpy() if isinstance(rows, pd.DataFrame) else np.asarray(rows)
-
-    return read
+def _stored(adata: AnnData, *, key: str) -> NDArray[Any]:
+    if key not in adata.obsm:
+        raise unknown("array of obsm", key, adata.obsm)
+    return np.asarray(adata.obsm[key])
 
 
-def _layer(model: str, layer: str, pooling: str | None = None) -> Callable[[AnnData], NDArray[Any]]:
-    def read(adata: AnnData) -> NDArray[Any]:
-        from sclin.layers import find_store
+def _layer(adata: AnnData, *, model: str, layer: str, pooling: str | None = None) -> NDArray[Any]:
+    from sclin.layers import find_store
 
-        store = find_store(model, adata)
-        return store.read(layer, pooling)[store.rows(adata)]
-
-    return read
+    store = find_store(model, adata)
+    return store.read(layer, pooling)[store.rows(adata)]
 
 
+@dataclass
 class PCA:
     """Principal components of a matrix, learnt on training cells.
 
@@ -224,31 +208,23 @@ class PCA:
         Seed of the PCA.
     """
 
+    matrix: Callable[[AnnData], Matrix]
+    _: KW_ONLY
+    n_components: int = 50
+    n_genes: int | None = None
+    scale: bool = False
+    whiten: bool = False
+    seed: int = 0
     per_cell = False
-
-    def __init__(
-        self,
-        matrix: Callable[[AnnData], Matrix],
-        *,
-        n_components: int = 50,
-        n_genes: int | None = None,
-        scale: bool = False,
-        whiten: bool = False,
-        seed: int = 0,
-    ) -> None:
-        self.matrix = matrix
-        self.n_genes = n_genes
-        self.n_components = n_components
-        self.pca = ImplicitPCA(n_components=n_components, scale=scale, whiten=whiten, seed=seed)
 
     def fit(self, adata: AnnData) -> PCA:
         """Choose genes and find components on training cells."""
         self.feature_names_in_ = adata.var_names
         self.chosen_ = self._choose_genes(adata)
         X = self.matrix(adata)[:, self.chosen_]
-        possible = min(X.shape[0] - 1, X.shape[1])
-        self.pca_ = clone(self.pca).set_params(n_components=min(self.n_components, possible))
-        self.pca_.fit(X)
+        k = min(self.n_components, X.shape[0] - 1, X.shape[1])
+        options: Any = {"scale": self.scale, "whiten": self.whiten, "seed": self.seed}
+        self.pca_ = ImplicitPCA(n_components=k, **options).fit(X)
         return self
 
     def _choose_genes(self, adata: AnnData) -> NDArray[np.intp]:
@@ -265,7 +241,7 @@ class PCA:
 
     def transform(self, adata: AnnData) -> NDArray[Any]:
         """Return component scores, one row per cell."""
-        check_is_fitted(getattr(self, "pca_", self.pca))
+        check_is_fitted(getattr(self, "pca_", ImplicitPCA()))
         adata = in_order(adata, self.feature_names_in_, type(self).__name__)
         return self.pca_.transform(self.matrix(adata)[:, self.chosen_])
 
@@ -284,7 +260,7 @@ REPRESENTATIONS: dict[str, Callable[..., Representation]] = {
     "rank_pca": partial(PCA, _rank),
     "library_size": _per_cell(_library_size),
     "random": lambda *, n_components=50, seed=0: PerCell(
-        _random(n_components, seed), reads_genes=False
+        partial(_random, n_components=n_components, seed=seed), reads_genes=False
     ),
 }
 
@@ -319,12 +295,12 @@ def representation(name: str, *, seed: int = 0, **options: Any) -> Representatio
     True
     """
     if name.startswith("obsm:"):
-        return PerCell(_stored(name.removeprefix("obsm:")), reads_genes=False)
+        return PerCell(partial(_stored, key=name.removeprefix("obsm:")), reads_genes=False)
     if name.startswith("layer:"):
         model, slash, layer = name.removeprefix("layer:").rpartition("/")
         if not slash or not model or not layer:
             raise InputError(f"{name!r} is not of the form layer:MODEL/i, such as layer:tiny/3.")
-        return PerCell(_layer(model, layer, **options), reads_genes=False)
+        return PerCell(partial(_layer, model=model, layer=layer, **options), reads_genes=False)
     if name not in REPRESENTATIONS:
         raise unknown("representation", name, [*REPRESENTATIONS, "obsm:KEY", "layer:MODEL/i"])
     return REPRESENTATIONS[name](seed=seed, **options)
