@@ -18,6 +18,7 @@ from sklearn.model_selection import GroupKFold
 
 from sclin import datasets, results
 from sclin.columns import ROLES, likely_donors, nested, read_columns
+from sclin.datasets.companions import with_labels
 from sclin.errors import InputError, SclinError
 from sclin.evaluation import Results, evaluate, measure
 from sclin.representations import REPRESENTATIONS, representation
@@ -120,15 +121,13 @@ class Judgement:
 
     def json(self) -> dict[str, Any]:
         """All of it in plain types, as the command line's ``--json`` writes it."""
-        verdicts, tasks = self.verdict, {}
-        for task, about in self.tasks.items():
-            tasks[task] = dict(about)
-            if task in self.found:
-                rows = self.scores.query("task == @task and variant == ''")
-                rows = rows.set_index("representation")[["value", "ci_low", "ci_high"]]
-                rows = rows.astype(object).where(rows.notna(), None)
-                said = verdicts.loc[task, ["best", "simplest", "metric", "answer", "verdict"]]
-                tasks[task] |= said.to_dict() | {"scores": rows.to_dict("index")}
+        tasks = {task: dict(about) for task, about in self.tasks.items()}
+        said = ["best", "simplest", "metric", "answer", "verdict"]
+        for task, row in self.verdict.iterrows():
+            rows = self.scores.query("task == @task and variant == ''")
+            rows = rows.set_index("representation")[["value", "ci_low", "ci_high"]]
+            scores = rows.astype(object).where(rows.notna(), None).to_dict("index")
+            tasks[str(task)] |= {**row[said], "scores": scores}
         told = {"dropped": self.dropped, "warnings": self.warnings, "command": self.command}
         return {**self.about, "tasks": tasks, **told}
 
@@ -255,13 +254,15 @@ def _run(
 
 
 def _prepare(
-    source: Any, roles: Mapping[str, str | None], reading: Mapping[str, Any], *, control: str,
+    source: Any, roles: Mapping[str, str | None], *, labels: Any, control: str,
     representations: Sequence[str] | None, embeddings: Mapping[str, str | Path] | None,
-    max_cells: int, min_cells: int, seed: int,
+    max_cells: int, min_cells: int, seed: int, **reading: Any,
 ) -> Judgement:  # fmt: skip
     """Read cells and say what their labels allow."""
     take: Any = datasets.take if isinstance(source, AnnData) else datasets.load
     found = take(source, **{key: value for key, value in reading.items() if value is not None})
+    if labels is not None:
+        found.obs = with_labels(found.obs, labels)
     has = ", ".join(map(str, found.obs.columns)) or "no column: bring a table with --labels"
     if found.obs.empty or not any(roles[role] for role in TASKS.values()):
         raise InputError(
@@ -299,39 +300,25 @@ def _prepare(
     cells = draw(cells, max_cells, control=control, seed=seed)
     n_units = cells.obs["donor"].nunique() if "donor" in obs else cells.n_obs
     about = {
-        "dataset": datasets.name_of(found),
-        "matrix": said.get("found_in", "X"),
-        "values": said["values"],
-        "n_cells": cells.n_obs,
-        "n_genes": cells.n_vars,
-        "unit": "donor" if "donor" in obs else "cell",
-        "n_units": n_units,
+        "dataset": datasets.name_of(found), "matrix": said.get("found_in", "X"),
+        "values": said["values"], "n_cells": cells.n_obs, "n_genes": cells.n_vars,
+        "unit": "donor" if "donor" in obs else "cell", "n_units": n_units,
         "columns": {role: column for role, column in roles.items() if column},
-    }
+    }  # fmt: skip
     tasks, parts = _plan(cells, drop, min_cells=min_cells, control=control)
     return Judgement(cells, about, names, tasks, parts, dropped, warnings, fitted)
 
 
 def judge(
-    source: str | Path | AnnData,
-    *,
-    cell_type: str | None = None,
-    donor: str | None = None,
-    condition: str | None = None,
-    time: str | None = None,
-    perturbation: str | None = None,
-    control: str = "control",
-    layer: str | None = None,
-    values: str | None = None,
-    labels: str | Path | None = None,
+    source: str | Path | AnnData, *,
+    cell_type: str | None = None, donor: str | None = None, condition: str | None = None,
+    time: str | None = None, perturbation: str | None = None, control: str = "control",
+    layer: str | None = None, values: str | None = None, labels: str | Path | None = None,
     representations: Sequence[str] | None = None,
     embeddings: Mapping[str, str | Path] | None = None,
-    max_cells: int = 5000,
-    min_cells: int = 20,
-    seed: int = 0,
-    run: bool = True,
-    progress: bool = False,
-) -> Judgement:
+    max_cells: int = 5000, min_cells: int = 20, seed: int = 0,
+    run: bool = True, progress: bool = False,
+) -> Judgement:  # fmt: skip
     """Run every task that the labels allow, in the corrected protocol, with controls.
 
     Parameters
@@ -378,7 +365,7 @@ def judge(
     given = {k: v for k, v in locals().items() if k not in ("source", "usual") and v != usual[k]}
     roles = dict(zip(ROLES, (cell_type, donor, condition, time, perturbation), strict=True))
     found = _prepare(
-        source, roles, {"layer": layer, "values": values, "labels": labels}, control=control,
+        source, roles, layer=layer, values=values, labels=labels, control=control,
         representations=representations, embeddings=embeddings, max_cells=max_cells,
         min_cells=min_cells, seed=seed,
     )  # fmt: skip

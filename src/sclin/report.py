@@ -102,11 +102,10 @@ def _details(judgement: Judgement, task: str) -> dict[str, Any]:
     found, top = judgement.found[task], judgement.verdict.loc[task]
     rows = judgement.scores.query("task == @task").sort_values("value", ascending=False)
     null = rows[rows["variant"].eq(SHUFFLED)].set_index("representation")["value"]
-    rows = rows[rows["variant"].eq("")].rename(columns={"representation": "name"})
-    rows["kind"] = rows["name"].map(_kind)
-    rows["shuffled"] = rows["name"].map(null)
-    rows["note"] = rows["name"].map(judgement.fitted).fillna("")
-    rows = rows.rename(columns={"ci_low": "low", "ci_high": "high"})
+    names = {"representation": "name", "ci_low": "low", "ci_high": "high"}
+    rows = rows[rows["variant"].eq("")].rename(columns=names)
+    kinds, notes = rows["name"].map(_kind), rows["name"].map(judgement.fitted).fillna("")
+    rows = rows.assign(kind=kinds, shuffled=rows["name"].map(null), note=notes)
     rows = rows[["name", "value", "low", "high", "kind", "shuffled", "note"]].astype(object)
     about["scores"] = rows.where(rows.notna(), None).to_dict("records")
     about |= dict(top[["metric", "unit", "n", "best", "simplest"]])
@@ -118,10 +117,9 @@ def _details(judgement: Judgement, task: str) -> dict[str, Any]:
     table = table.sort_values("n", ascending=False, kind="stable").rename_axis("name")
     about["classes"] = table.reset_index().to_dict("records")
     shown = table.index[:_MOST_SHOWN].tolist()
-    for kind in dict.fromkeys(top[["best", "simplest"]]):
-        p = found.of(kind)
-        counts = confusion_matrix(p["y_true"], p["y_pred"], labels=shown)
-        left_out = len(table) - len(shown)
-        matrix = {"of": kind, "labels": shown, "rows": counts.tolist(), "left_out": left_out}
-        about["confusion"].append(matrix)
+    said = {"labels": shown, "left_out": len(table) - len(shown)}
+    for of in dict.fromkeys(top[["best", "simplest"]]):
+        p = found.of(of)
+        counts = confusion_matrix(p["y_true"], p["y_pred"], labels=shown).tolist()
+        about["confusion"].append({"of": of, "rows": counts, **said})
     return about

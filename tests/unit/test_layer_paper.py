@@ -53,15 +53,15 @@ def test_the_time_column_is_named_and_scored(tmp_path):
 
 
 def test_a_wrong_or_textual_time_column_lists_what_is_there(tmp_path):
-    path = course(tmp_path / "blood.h5ad", np.repeat(["wk1", "wk2", "wk10"], 40))
+    path = course(tmp_path / "blood.h5ad", np.repeat(["early", "peak", "late"], 40))
     cells = datasets.load("gse276896", path=path)
     with pytest.raises(InputError, match=r"called 'Week'.*there are week, Cell.type.*'week'"):
         trajectory.measured_time(cells, "Week")
     with pytest.raises(InputError, match=r"called 'day'.*there are week, Cell.type"):
         datasets.load("gse276896", path=path, columns={"time": "day"})
-    with pytest.raises(InputError, match=r"(?s)holds text \('wk1', 'wk10', 'wk2'\).*give `order`"):
+    with pytest.raises(InputError, match=r"(?s)holds text \('early', 'late', 'peak'\).*`order`"):
         trajectory.measured_time(cells, "week")
-    times = trajectory.measured_time(cells, "week", order=["wk1", "wk2", "wk10"])
+    times = trajectory.measured_time(cells, "week", order=["early", "peak", "late"])
     assert np.unique(times).tolist() == [0, 1, 2]
 
 

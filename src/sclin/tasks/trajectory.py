@@ -90,7 +90,7 @@ def measured_time(
     else:
         raise InputError(
             f"Column {column!r} holds text ({', '.join(map(repr, np.unique(text)[:6]))}), which "
-            "is no time;\ngive numbers, texts such as 24h, or an ordered category."
+            "is no time;\ngive numbers, texts such as 24h, an ordered category, or `order`."
         )
     points = np.unique(time)
     if points.size < 3:
