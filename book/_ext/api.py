@@ -17,6 +17,7 @@ MODULES = {
         "representations",
         "heads",
         "genes",
+        "compiled",
         "normalization",
         "projection",
         "linear",
