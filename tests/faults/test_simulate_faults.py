@@ -13,7 +13,6 @@ from sclin.errors import InputError
         (lambda: simulate.atlas(ambient=1.2), "below 1"),
         (lambda: simulate.species(n_cells=2.5), "n_cells is 2.5"),
         (lambda: simulate.regulation(n_genes=20, n_tfs=5, n_targets=30), "cannot hold"),
-        (lambda: simulate.trajectory(branching=1.5), "between 0 and 1"),
         (lambda: simulate.trajectory(n_times=1), "two times"),
         (lambda: simulate.perturbation(n_genes=10, n_perturbations=5), "three a perturbation"),
     ],

@@ -42,11 +42,9 @@ def draw_profile(
     edges = np.cumsum(rate)
     edges /= edges[-1]
     bursts = rng.poisson(library)
-    parts = np.array_split(
-        np.arange(len(library)), max(1, min(len(library), -(-bursts.sum() // _CHUNK)))
-    )
     blocks = []
-    for cells in parts:
+    n_blocks = max(1, min(len(library), -(-bursts.sum() // _CHUNK)))
+    for cells in np.array_split(np.arange(len(library)), n_blocks):
         owner = np.repeat(np.arange(len(cells)), bursts[cells])
         gene = np.searchsorted(edges, rng.random(len(owner))).astype(np.int32)
         if dispersion > 0:
@@ -57,11 +55,8 @@ def draw_profile(
             size = rng.logseries(scaled / (1 + scaled)).astype(np.float32)
         else:
             size = np.ones(len(owner), dtype=np.float32)
-        start = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(cells)))])
-        block = sp.csr_matrix((size, gene, start), shape=(len(cells), len(rate)))
-        block.sum_duplicates()
-        blocks.append(block)
-    return sp.vstack(blocks, format="csr") if len(blocks) > 1 else blocks[0]
+        blocks.append(sp.csr_matrix((size, (owner, gene)), shape=(len(cells), len(rate))))
+    return sp.vstack(blocks, format="csr")
 
 
 def draw(

@@ -20,14 +20,10 @@ _NAMES = ["human", "chimpanzee", "gorilla", "macaque", "marmoset", "mouse", "opo
 _MYR = dict(zip(_NAMES, (0, 6, 10, 25, 35, 90, 160, 177), strict=True))
 _DEPTH = dict(zip(_NAMES, (1.0, 0.85, 0.9, 1.1, 0.65, 0.8, 0.5, 0.4), strict=True))
 KINDS = ("one2one", "one2many", "many2many")
-GERM_LINE = [
-    "male germ line stem cell",
-    "spermatogonium",
-    "spermatocyte",
-    "early spermatid",
-    "late spermatid",
-]
-_TESTIS = [*GERM_LINE, "somatic cell", "Sertoli cell"]
+_TESTIS = [
+    "male germ line stem cell", "spermatogonium", "spermatocyte", "early spermatid",
+    "late spermatid", "somatic cell", "Sertoli cell",
+]  # fmt: skip
 
 
 @dataclass
@@ -90,7 +86,7 @@ class SpeciesData:
 def _testis_profiles(rng, n_groups: int) -> np.ndarray:
     """Ancestral log rates (types, groups): a germ line in steps, two somatic types apart."""
     base = counts.baseline(rng, n_groups)
-    step = counts.sparse_effects(rng, len(GERM_LINE), n_groups, share=0.2, scale=1.2)
+    step = counts.sparse_effects(rng, 5, n_groups, share=0.2, scale=1.2)
     soma = counts.sparse_effects(rng, 3, n_groups, share=0.15, scale=1.2)
     germ = base + np.cumsum(step, axis=0)
     return np.vstack([germ, base + soma[0] + soma[1], base + soma[0] + soma[2]])
@@ -186,18 +182,13 @@ def _species_cells(rng, name, profile, ids, n_cells, seed) -> ad.AnnData:
     kinds = fewer.get(name, _TESTIS)
     rows = [_TESTIS.index(kind) for kind in kinds]
     kind = rng.permutation(np.repeat(rows, counts.split(n_cells, rng.uniform(0.5, 1.5, len(rows)))))
-    donor, donor_columns = counts.donors(rng, n_cells, 2)
-    terms = [
-        (counts.one_hot(kind, len(_TESTIS)), profile),
-        (counts.one_hot(donor, 2), rng.normal(0, 0.1, (2, len(ids)))),
-    ]
+    donor, donors = counts.donors(rng, n_cells, 2)
+    types = counts.one_hot(kind, len(_TESTIS)), profile
+    bias = counts.one_hot(donor, 2), rng.normal(0, 0.1, (2, len(ids)))
     depth = counts.library(rng, n_cells, 3000.0 * _DEPTH[name], 0.4)
-    X = counts.draw(depth, rng, *terms)
-    obs = {
-        "cell_type": counts.pick(_TESTIS, kind),
-        "donor": f"{name}-" + donor_columns["donor"],
-        "species": np.full(n_cells, name, dtype=object),
-    }
+    X = counts.draw(depth, rng, types, bias)
+    donors = {"donor": f"{name}-" + donors["donor"], "species": name}
+    obs = {"cell_type": counts.pick(_TESTIS, kind), **donors}
     truth = {"log_profiles": pd.DataFrame(profile[rows], index=kinds, columns=ids)}
     out = counts.pack(X, obs, ids, "sim_species", seed, truth)
     out.obs_names = [f"{name}-{i}" for i in range(n_cells)]

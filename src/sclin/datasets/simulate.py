@@ -17,14 +17,8 @@ from sclin.datasets.mammals import SpeciesData, species
 from sclin.errors import InputError
 
 __all__ = [
-    "SpeciesData",
-    "atlas",
-    "infection",
-    "perturbation",
-    "regulation",
-    "species",
-    "trajectory",
-]
+    "SpeciesData", "atlas", "infection", "perturbation", "regulation", "species", "trajectory",
+]  # fmt: skip
 
 
 def _type_tree(rng, names: list[str]) -> tuple[list[np.ndarray], str, pd.DataFrame]:
@@ -43,17 +37,10 @@ def _type_tree(rng, names: list[str]) -> tuple[list[np.ndarray], str, pd.DataFra
 
 
 def atlas(
-    *,
-    n_cells: int = 2000,
-    n_genes: int = 2000,
-    n_types: int = 8,
-    n_donors: int = 4,
-    n_rare: int = 1,
-    effect: float = 1.0,
-    ambient: float = 0.05,
-    library: float = 4000.0,
+    *, n_cells: int = 2000, n_genes: int = 2000, n_types: int = 8, n_donors: int = 4,
+    n_rare: int = 1, effect: float = 1.0, ambient: float = 0.05, library: float = 4000.0,
     seed: int = 0,
-) -> ad.AnnData:
+) -> ad.AnnData:  # fmt: skip
     """Simulate cell types that sit on a tree, in donors and two batches.
 
     Parameters
@@ -101,7 +88,7 @@ def atlas(
     share = np.full(n_types, (1 - n_rare * 0.02) / (n_types - n_rare))
     share[n_types - n_rare :] = 0.02
     kind = rng.permutation(np.arange(n_types).repeat(counts.split(n_cells, share)))
-    donor, donor_columns = counts.donors(rng, n_cells, n_donors)
+    donor, donors = counts.donors(rng, n_cells, n_donors)
     batches = counts.one_hot(donor % 2, 2)
     terms = [
         (counts.one_hot(kind, n_types), profiles),
@@ -110,27 +97,18 @@ def atlas(
     ]
     depth = counts.library(rng, n_cells, library)
     X = counts.draw(depth * (1 - ambient), rng, *terms)
-    if ambient > 0:
-        soup = np.log(np.vstack([X[donor % 2 == b].sum(0).A1 for b in (0, 1)]) + 1e-9)
-        X = X + counts.draw(depth * ambient, rng, (batches, soup), dispersion=0.0)
-    truth = {
-        "newick": newick,
-        "tree_distance": distance,
-        "log_profiles": pd.DataFrame(profiles, index=names, columns=genes),
-    }
-    obs = {"cell_type": counts.pick(names, kind), **donor_columns}
+    soup = np.log(np.vstack([X[donor % 2 == b].sum(0).A1 for b in (0, 1)]) + 1e-9)
+    X = X + counts.draw(depth * ambient, rng, (batches, soup), dispersion=0.0)
+    obs = {"cell_type": counts.pick(names, kind), **donors}
+    table = pd.DataFrame(profiles, index=names, columns=genes)
+    truth = {"newick": newick, "tree_distance": distance, "log_profiles": table}
     return counts.pack(X, obs, genes, "sim_atlas", seed, truth)
 
 
 def infection(
-    *,
-    n_cells: int = 2000,
-    n_genes: int = 2000,
-    n_types: int = 4,
-    n_donors: int = 4,
-    leak: bool = False,
-    seed: int = 0,
-) -> ad.AnnData:
+    *, n_cells: int = 2000, n_genes: int = 2000, n_types: int = 4, n_donors: int = 4,
+    leak: bool = False, seed: int = 0,
+) -> ad.AnnData:  # fmt: skip
     """Simulate mock, bystander and infected cells of several types and donors.
 
     Each exposed cell has a graded response in (0, 1) along a shared and a type-specific set of
@@ -162,7 +140,7 @@ def infection(
     rng = np.random.default_rng(seed)
     types, genes = counts.named("type", n_types), counts.genes(n_genes)
     kind = rng.permutation(np.arange(n_cells) % n_types)
-    donor, donor_columns = counts.donors(rng, n_cells, n_donors)
+    donor, donors = counts.donors(rng, n_cells, n_donors)
     state = rng.choice(3, size=n_cells, p=[0.4, 0.3, 0.3])
     graded = np.round(np.array([0.0, 0.35, 1.0])[state] * rng.beta(3, 2, n_cells), 2)
     base = np.repeat(counts.baseline(rng, n_genes), n_types, axis=0)
@@ -183,11 +161,8 @@ def infection(
         viral = np.select([state == 2, state == 1], [lost, 0.002], 0.0001)
         found = counts.draw(depth * viral, rng, (np.zeros((n_cells, 1)), np.zeros((1, 10))))
         X, genes = sp.hstack([X, found], format="csr"), genes + counts.genes(10, "VIRUS")
-    obs = {
-        "cell_type": counts.pick(types, kind),
-        **donor_columns,
-        "condition": counts.pick(["mock", "bystander", "infected"], state),
-    }
+    condition = counts.pick(["mock", "bystander", "infected"], state)
+    obs = {"cell_type": counts.pick(types, kind), **donors, "condition": condition}
     host = np.arange(len(genes)) < n_genes
     return counts.pack(X, obs, genes, "sim_infection", seed, truth, host=host)
 
@@ -203,15 +178,9 @@ def _network(rng, n_tfs: int, n_genes: int, n_targets: int) -> np.ndarray:
 
 
 def regulation(
-    *,
-    n_cells: int = 2000,
-    n_genes: int = 1500,
-    n_tfs: int = 12,
-    n_targets: int = 30,
-    n_donors: int = 4,
-    library: float = 3000.0,
-    seed: int = 0,
-) -> ad.AnnData:
+    *, n_cells: int = 2000, n_genes: int = 1500, n_tfs: int = 12, n_targets: int = 30,
+    n_donors: int = 4, library: float = 3000.0, seed: int = 0,
+) -> ad.AnnData:  # fmt: skip
     """Simulate a transcription factor network under a cell-cycle confounder.
 
     A factor is active in a share of the cells; its own gene and its targets follow.
@@ -246,15 +215,14 @@ def regulation(
     >>> len(adata.uns["sclin"]["truth"]["edges"])
     20
     """
-    counts.check(
-        n_cells=n_cells, n_genes=n_genes, n_tfs=n_tfs, n_targets=n_targets, n_donors=n_donors
-    )
+    counts.check(n_cells=n_cells, n_genes=n_genes, n_donors=n_donors)
+    counts.check(n_tfs=n_tfs, n_targets=n_targets)
     if n_genes < n_tfs + n_targets:
         raise InputError(f"{n_genes} genes cannot hold {n_tfs} factors and {n_targets} targets.")
     rng = np.random.default_rng(seed)
     names = counts.genes(n_genes)
     weights = _network(rng, n_tfs, n_genes, n_targets)
-    donor, donor_columns = counts.donors(rng, n_cells, n_donors)
+    donor, donors = counts.donors(rng, n_cells, n_donors)
     cycle = (rng.random(n_cells) < 0.3).astype(float)
     n_cycle = max(1, n_tfs // 4)
     on = rng.random((n_cells, n_tfs)) < rng.uniform(0.1, 0.5, n_tfs)
@@ -272,31 +240,25 @@ def regulation(
     ]
     depth = counts.library(rng, n_cells, library, 0.6) * rng.uniform(0.6, 1.4, n_donors)[donor]
     X = counts.draw(depth, rng, *terms)
-    obs = {
-        "cell_type": np.full(n_cells, "cell", dtype=object),
-        **donor_columns,
-        "condition": counts.pick(["resting", "cycling"], cycle.astype(int)),
-    }
+    condition = counts.pick(["resting", "cycling"], cycle.astype(int))
+    obs = {"cell_type": "cell", **donors, "condition": condition}
     tf, target = np.nonzero(weights)
     weight = weights[tf, target]
-    edges = {"tf": counts.pick(names, tf), "target": counts.pick(names, target)}
+    edges = pd.DataFrame({"tf": counts.pick(names, tf), "target": counts.pick(names, target)})
+    edges = edges.assign(sign=np.sign(weight).astype(int), weight=weight)
     truth = {
-        "edges": pd.DataFrame({**edges, "sign": np.sign(weight).astype(int), "weight": weight}),
-        "activity": pd.DataFrame(activity, columns=names[:n_tfs]),
-        "cycle_genes": np.array(names, dtype=object)[moved[0] > 0],
-        "cycle_tfs": np.array(names[n_tfs - n_cycle : n_tfs], dtype=object),
-    }
+        "edges": edges, "activity": pd.DataFrame(activity, columns=names[:n_tfs]),
+        "cycle_genes": counts.pick(names, moved[0] > 0),
+        "cycle_tfs": counts.pick(names[:n_tfs], np.arange(-n_cycle, 0)),
+    }  # fmt: skip
     return counts.pack(X, obs, names, "sim_regulation", seed, truth, tf=np.arange(n_genes) < n_tfs)
 
 
+_SPLIT = 0.4  # pseudotime at which the trajectory parts
+
+
 def trajectory(
-    *,
-    n_cells: int = 1500,
-    n_genes: int = 1500,
-    n_times: int = 5,
-    n_donors: int = 4,
-    branching: float = 0.4,
-    seed: int = 0,
+    *, n_cells: int = 1500, n_genes: int = 1500, n_times: int = 5, n_donors: int = 4, seed: int = 0
 ) -> ad.AnnData:
     """Simulate a differentiation that splits in two, sampled at real times from several donors.
 
@@ -307,8 +269,6 @@ def trajectory(
     ----------
     n_cells, n_genes, n_times, n_donors
         Sizes.
-    branching
-        Pseudotime of the split, in (0, 1).
     seed
         Seed of every random step.
 
@@ -321,8 +281,7 @@ def trajectory(
     Raises
     ------
     InputError
-        If a size is not a positive whole number, fewer than two times are asked for or
-        ``branching`` is outside (0, 1).
+        If a size is not a positive whole number or fewer than two times are asked for.
 
     Examples
     --------
@@ -332,10 +291,8 @@ def trajectory(
     counts.check(n_cells=n_cells, n_genes=n_genes, n_times=n_times, n_donors=n_donors)
     if n_times < 2:
         raise InputError(f"n_times is {n_times}: give two times or more.")
-    if not 0 < branching < 1:
-        raise InputError(f"branching is {branching}: give a split between 0 and 1.")
     rng = np.random.default_rng(seed)
-    donor, donor_columns = counts.donors(rng, n_cells, n_donors)
+    donor, donors = counts.donors(rng, n_cells, n_donors)
     step = np.empty(n_cells, dtype=int)  # times are spread evenly within every donor
     for code in range(n_donors):
         rows = np.flatnonzero(donor == code)
@@ -343,8 +300,8 @@ def trajectory(
     s = np.clip(0.03 + 0.94 * step / (n_times - 1) + rng.normal(0, 0.08, n_cells), 0, 1)
     side = rng.integers(2, size=n_cells)
     # Piecewise linear programs: knots on the trunk, then one set of knots per branch.
-    trunk = _ramps(s, np.linspace(0, branching, 3))
-    late = _ramps(s, np.linspace(branching, 1, 5))
+    trunk = _ramps(s, np.linspace(0, _SPLIT, 3))
+    late = _ramps(s, np.linspace(_SPLIT, 1, 5))
     moving = np.hstack([trunk, late, late * (side == 0)[:, None], late * (side == 1)[:, None]])
     moves = counts.sparse_effects(rng, moving.shape[1], n_genes, share=0.06, scale=1.0)
     base = counts.baseline(rng, n_genes)
@@ -355,16 +312,11 @@ def trajectory(
         (counts.one_hot(donor, n_donors), shift + rng.normal(0, 0.1, (n_donors, n_genes))),
     ]
     X = counts.draw(counts.library(rng, n_cells, 4000.0), rng, *terms)
-    past = s > branching
+    past = s > _SPLIT
     branch = np.where(past, counts.pick(["A", "B"], side), "trunk").astype(object)
-    early = np.where(s < branching / 2, "progenitor", "primed").astype(object)
-    obs = {
-        "time": 2.0 * step,
-        "pseudotime": s,
-        "branch": branch,
-        "cell_type": np.where(past, "fate " + branch, early),
-        **donor_columns,
-    }
+    early = np.where(s < _SPLIT / 2, "progenitor", "primed").astype(object)
+    kind = np.where(past, "fate " + branch, early)
+    obs = {"time": 2.0 * step, "pseudotime": s, "branch": branch, "cell_type": kind, **donors}
     truth = {"root": int(s.argmin())}
     return counts.pack(X, obs, counts.genes(n_genes), "sim_trajectory", seed, truth)
 
@@ -375,16 +327,10 @@ def _ramps(s: np.ndarray, knots: np.ndarray) -> np.ndarray:
 
 
 def perturbation(
-    *,
-    n_cells_per: int = 60,
-    n_genes: int = 1500,
-    n_perturbations: int = 20,
-    states: tuple[str, ...] = ("rest", "8h", "48h"),
-    null_share: float = 0.25,
-    n_donors: int = 4,
-    effect: float = 0.8,
-    seed: int = 0,
-) -> ad.AnnData:
+    *, n_cells_per: int = 60, n_genes: int = 1500, n_perturbations: int = 20,
+    states: tuple[str, ...] = ("rest", "8h", "48h"), null_share: float = 0.25, n_donors: int = 4,
+    effect: float = 0.8, seed: int = 0,
+) -> ad.AnnData:  # fmt: skip
     """Simulate knock-outs that act through one network in several activation states.
 
     Factors of one pathway share most of their targets, so their knock-outs look alike.
@@ -442,7 +388,7 @@ def perturbation(
     n_cells = len(target)
     guide = rng.integers(2, size=n_cells)
     edited = (target >= 0) & (rng.random(n_cells) < guide_rate[target, guide])
-    donor, donor_columns = counts.donors(rng, n_cells, n_donors)
+    donor, donors = counts.donors(rng, n_cells, n_donors)
     base = counts.baseline(rng, n_genes)
     base[0, :n] = np.maximum(base[0, :n], 1.0)  # knocked-out genes are expressed
     resting = counts.sparse_effects(rng, n_states, n_genes, share=0.2, scale=0.8)
@@ -457,19 +403,13 @@ def perturbation(
     X = counts.draw(depth, rng, *terms)
     hits = genes[:n]
     guides = [f"{name}_g{i + 1}" for name in [*hits, "NT"] for i in range(2)]
-    obs = {
-        "perturbation": counts.pick([*hits, "control"], target),  # index -1 is the control
-        "condition": counts.pick(states, state),
-        "guide": counts.pick(guides, (target % (n + 1)) * 2 + guide),
-        **donor_columns,
-        "edited": edited,
-    }
+    named = counts.pick([*hits, "control"], target)  # index -1 is the control
+    guide = counts.pick(guides, (target % (n + 1)) * 2 + guide)
+    obs = {"perturbation": named, "condition": counts.pick(states, state), "guide": guide}
+    obs |= {**donors, "edited": edited}
     effects = (pd.DataFrame(of_state, index=hits, columns=genes) for of_state in fold)
-    truth = {
-        "effects": dict(zip(states, effects, strict=True)),
-        "null": np.array(hits, dtype=object)[null],
-        "pathway": pd.DataFrame({"pathway": pathway}, index=hits),
-    }
+    truth = {"effects": dict(zip(states, effects, strict=True)), "null": counts.pick(hits, null)}
+    truth["pathway"] = pd.DataFrame({"pathway": pathway}, index=hits)
     return counts.pack(X, obs, genes, "sim_perturbation", seed, truth)
 
 
@@ -487,11 +427,7 @@ def _knock_outs(
     activity = rng.uniform(0.3, 1.0, (n_pathways, n_states))
     activity[:, 0] *= rng.random(n_pathways) < 0.4
     strength = np.where(null, 0.0, rng.uniform(0.6, 1.2, n)) * effect
-    fold = np.stack(  # a knock-out removes activity
-        [
-            -strength[:, None] * (shared[pathway] * a[pathway, None] + 0.5 * own * a.mean())
-            for a in activity.T
-        ]
-    )
+    pulled = [shared[pathway] * a[pathway, None] + 0.5 * own * a.mean() for a in activity.T]
+    fold = -strength[:, None] * np.stack(pulled)  # a knock-out removes activity
     fold[:, np.arange(n), np.arange(n)] = np.where(null, 0.0, -2.0)
     return pathway, null, fold
