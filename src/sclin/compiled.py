@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import numba
 
-__all__ = ["njit"]
+__all__ = ["keep_neighbors", "njit"]
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -31,3 +33,13 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
             return numba.njit(**options)(function)
 
     return compiled
+
+
+@cache
+def keep_neighbors() -> None:
+    """Keep the loops behind ``scanpy.pp.neighbors``, which umap compiles in every process."""
+    from umap import umap_
+
+    for loop in (umap_.smooth_knn_dist, umap_.compute_membership_strengths):
+        with suppress(RuntimeError):  # no folder can be written
+            loop.enable_caching()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from sclin import datasets
@@ -29,3 +31,11 @@ def test_gene_names_that_repeat_are_refused(cells, tmp_path):
     cells.write_h5ad(tmp_path / "cells.h5ad")
     with pytest.raises(InputError, match=r"1 gene names of .* occur more than once, such as 'g'"):
         datasets.load(tmp_path / "cells.h5ad", backed=True)
+
+
+def test_a_file_of_your_own_is_named_where_its_change_is_looked_for(cells, tmp_path, monkeypatch):
+    monkeypatch.setenv("SCLIN_PROVENANCE", str(tmp_path / "p.jsonl"))
+    cells.write_h5ad(tmp_path / "mine.h5ad")
+    datasets.load(tmp_path / "mine.h5ad")
+    (line,) = (tmp_path / "p.jsonl").read_text().splitlines()
+    assert json.loads(line)["paths"] == [str(tmp_path / "mine.h5ad")]

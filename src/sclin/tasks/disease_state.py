@@ -20,6 +20,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sclin.compiled import keep_neighbors
 from sclin.errors import InputError
 from sclin.linear import AnovaSelector, ImplicitPCA
 
@@ -128,6 +129,7 @@ class ClusterwiseClassifier(ClassifierMixin, BaseEstimator):
     def _cluster(self, X: NDArray[np.float64]) -> None:
         import scanpy as sc
 
+        keep_neighbors()
         cells = AnnData(X.astype(np.float32), obsm={"X": X})
         sc.pp.neighbors(cells, n_neighbors=self.n_neighbors, use_rep="X", random_state=self.seed)
         usual = {"flavor": "igraph", "directed": False, "n_iterations": 2}

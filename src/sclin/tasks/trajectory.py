@@ -19,6 +19,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from sklearn.neighbors import NearestNeighbors
 
+from sclin.compiled import keep_neighbors
 from sclin.errors import InputError
 from sclin.representations import dense, labels
 from sclin.statistics import bootstrap, spearman
@@ -129,8 +130,29 @@ def early_roots(time: ArrayLike, n_roots: int = 20, *, seed: int = 0) -> NDArray
     return np.sort(chosen)
 
 
-def _neighbor_graph(embedding: Any, n_neighbors: int, seed: int) -> AnnData:
-    """Scanpy's graph, which counts a cell as its own neighbour."""
+def neighbor_graph(embedding: Any, *, n_neighbors: int = 30, seed: int = 0) -> AnnData:
+    """Scanpy's graph of nearest neighbours.
+
+    Parameters
+    ----------
+    embedding
+        Shape ``(n_cells, n_features)``.
+    n_neighbors
+        Neighbours per cell, as scanpy counts them: the cell itself included.
+    seed
+        Seed of the graph.
+
+    Returns
+    -------
+    AnnData
+        The embedding in ``X``, the graph in ``obsp``.
+
+    Raises
+    ------
+    InputError
+        There are no more cells than neighbours.
+    """
+    keep_neighbors()
     cells = AnnData(np.asarray(dense(embedding), dtype=np.float32))
     if cells.n_obs <= n_neighbors:
         raise InputError(
@@ -177,7 +199,7 @@ def pseudotime(
     ----------
     Haghverdi et al., Nature Methods 13, 845 (2016).
     """
-    cells = _neighbor_graph(embedding, n_neighbors, seed)
+    cells = neighbor_graph(embedding, n_neighbors=n_neighbors, seed=seed)
     _, part = connected_components(cells.obsp["connectivities"], directed=False)
     starts = np.atleast_1d(np.asarray(roots, dtype=int))
     times = np.full((starts.size, cells.n_obs), np.inf)
