@@ -24,11 +24,12 @@ MODULES = {
         "pp",
         "tl",
     ],
-    "tasks": ["tasks", "judgement", "report"],
+    "tasks": ["tasks", "judgement", "columns", "report"],
     "layers": ["layers", "layers.store", "layers.models", "layers.tiny"],
     "data": [
         "datasets",
         "datasets.simulate",
+        "matrices",
         "published",
         "plotting",
         "notebooks",
