@@ -22,23 +22,14 @@ from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from sclin import results
+from sclin import results, statistics
 from sclin.datasets import name_of
 from sclin.errors import InputError
 from sclin.heads import LogisticHead, head
 from sclin.linear import products
 from sclin.projection import CentroidProjection
 from sclin.representations import CONTROLS, embed, labels, relative_depths, representation
-from sclin.statistics import (
-    SCORES,
-    Comparison,
-    bootstrap,
-    find_scorer,
-    paired_test,
-    permuted,
-    score_difference,
-    scored,
-)
+from sclin.statistics import SCORES, Comparison
 from sclin.verdict import SHUFFLED, Verdict, comparison, judge_rows
 
 __all__ = ["Results", "evaluate", "measure"]
@@ -119,8 +110,7 @@ class Results:
             A side is not there, or folds overlap, so that there is no unit to compare over.
         """
         p = self.predictions
-        head = head or str(self.table["head"].iloc[0])
-        metric = metric or str(self.table["metric"].iloc[0])
+        head, metric = self._asked(head, metric)
         if p.empty:
             return self._written(a, b, head, versus or head, metric)
         one, other = self.of(a, head), self.of(b, versus or head)
@@ -128,7 +118,7 @@ class Results:
         if "y_pred" not in p:
             of = [s[s["metric"].eq(metric)].set_index("group")["value"] for s in (one, other)]
             both = pd.concat(of, axis=1, keys=["a", "b"]).dropna()
-            return paired_test(both["a"], both["b"], seed=seed)._replace(unit=unit)
+            return statistics.paired_test(both["a"], both["b"], seed=seed)._replace(unit=unit)
         if one["row"].duplicated().any():
             raise InputError(
                 "Cells are predicted more than once, by folds that share training cells; these "
@@ -139,7 +129,8 @@ class Results:
         one, other = one.sort_values("row"), other.sort_values("row")
         groups = None if unit == "cell" else one["group"].to_numpy()
         labels = one["y_true"], one["y_pred"], other["y_pred"]
-        return score_difference(metric, *labels, groups=groups, seed=seed)._replace(unit=unit)
+        found = statistics.score_difference(metric, *labels, groups=groups, seed=seed)
+        return found._replace(unit=unit)
 
     def _written(self, a: str, b: str, head: str, versus: str, metric: str) -> Comparison:
         """The comparison that stands in rows, either way round."""
@@ -169,25 +160,23 @@ class Results:
             is another: ``<metric>_difference`` with its interval, and ``<metric>_p`` with the
             p value of this one comparison.
         """
-        head = head or str(self.table["head"].iloc[0])
+        t, (head, metric) = self.table, self._asked(head, metric)
         reference = reference or self.verdict(head=head, metric=metric).best
-        t = self._plain(metric)
+        t = t[t["metric"].eq(metric) & t["variant"].eq(self.variant)]
         t = t[t["representation"].ne(reference) | t["head"].ne(head)]
-        name = str(t["metric"].iloc[0])
         found = pd.DataFrame([
-            self.compare(r, reference, head=h, versus=head, metric=name)
+            self.compare(r, reference, head=h, versus=head, metric=metric)
             for r, h in zip(t["representation"], t["head"], strict=True)
         ]).set_index(t.index)  # fmt: skip
         words = [_versus(self.variant, h, reference, head) for h in t["head"]]
         t = t.assign(variant=words, n=found["n"], ci_low=found["ci_low"], ci_high=found["ci_high"])
-        gaps = t.assign(metric=f"{name}_difference", value=found["difference"])
-        p = gaps.assign(metric=f"{name}_p", value=found["p_value"], ci_low=np.nan, ci_high=np.nan)
+        gaps = t.assign(metric=f"{metric}_difference", value=found["difference"])
+        p = gaps.assign(metric=f"{metric}_p", value=found["p_value"], ci_low=np.nan, ci_high=np.nan)
         return results.table(gaps, p.assign(higher_is_better=False))
 
-    def _plain(self, metric: str) -> pd.DataFrame:
-        """Rows of one metric without variants."""
-        t, metric = self.table, metric or str(self.table["metric"].iloc[0])
-        return t[t["metric"].eq(metric) & t["variant"].eq(self.variant)]
+    def _asked(self, head: str, metric: str) -> tuple[str, str]:
+        """Head and metric; where none is named, the first of the table."""
+        return head or str(self.table["head"].iloc[0]), metric or str(self.table["metric"].iloc[0])
 
     def verdict(self, *, reference: str = "", head: str = "", metric: str = "") -> Verdict:
         """Say in words which representation is best, and whether anything is shown.
@@ -203,8 +192,7 @@ class Results:
         -------
         Verdict
         """
-        t, metric = self.table, metric or str(self.table["metric"].iloc[0])
-        head = head or str(t["head"].iloc[0])
+        t, (head, metric) = self.table, self._asked(head, metric)
         null = t["variant"].str.contains(SHUFFLED)
         t = t[t["metric"].eq(metric) & t["head"].eq(head) & (t["variant"].eq(self.variant) | null)]
 
@@ -321,7 +309,7 @@ def _fit_fold(
         X_train, X_test = X[train], X[test]
     found: list[Any] = []
     for _, null, judge in targets:
-        target = permuted(y[train], seed=seed) if null else y[train]
+        target = statistics.permuted(y[train], seed=seed) if null else y[train]
         estimator, given = clone(judge), X_train
         if isinstance(estimator, CentroidProjection) and getattr(thing, "averages_first", False):
             estimator, given = estimator.set_params(rank=True), cells[train].X
@@ -435,7 +423,7 @@ def evaluate(
     y, units = labels(cells, label), labels(cells, groups) if groups else None
     judges = _named(heads, partial(head, seed=seed), "head")
     things = _things(representations, controls, seed)
-    scorers = _named(scoring, find_scorer, "scorer")
+    scorers = _named(scoring, statistics.find_scorer, "scorer")
     folds = _folds(cv, y, units, seed)
     row = _row_maker(things, cells, task or label, dataset, protocol, seed)
     rows, predictions, probabilities, left_out = [], [], {}, list(_unseen(y, folds))
@@ -455,7 +443,8 @@ def evaluate(
             predictions.append(frame.assign(representation=name, head=kind, variant=null))
             if proba is not None and not null:
                 probabilities[name, kind] = proba
-            for score in scored(frame, proba, scorers, unit=groups, n_boot=n_boot, seed=seed):
+            asked: Any = {"unit": groups, "n_boot": n_boot, "seed": seed}
+            for score in statistics.scored(frame, proba, scorers, **asked):
                 words = "; ".join(filter(None, (variant, null, score.pop("spread", ""))))
                 rows.append(row(name, head=kind, variant=words, **score))
     bar.close()
@@ -539,7 +528,8 @@ def measure(
                 values = value.rename_axis("group").rename("value").astype(float).reset_index()
                 said = {"representation": name, "head": "", "variant": "", "metric": metric}
                 by_unit.append(values.assign(**said))
-                value = bootstrap(np.nanmean, values["value"], n_boot=n_boot, seed=seed)
+                draws: Any = {"n_boot": n_boot, "seed": seed}
+                value = statistics.bootstrap(np.nanmean, values["value"], **draws)
             said = {"unit": unit, "variant": variant, "split": split, "metric": metric}
             better = metric not in lower_is_better
             rows.append(row(name, value=value, higher_is_better=better, **said))

@@ -16,27 +16,17 @@ from numpy.typing import ArrayLike
 
 #: Okabe and Ito's colours, told apart by colour-blind readers; yellow is left out for contrast.
 PALETTE = {
-    "blue": "#0072B2",
-    "vermilion": "#D55E00",
-    "green": "#009E73",
-    "purple": "#B65A93",
-    "sky": "#4FA9DA",
-    "orange": "#D98E04",
-    "ink": "#1F2933",
-    "grey": "#7B8794",
-}
+    "blue": "#0072B2", "vermilion": "#D55E00", "green": "#009E73", "purple": "#B65A93",
+    "sky": "#4FA9DA", "orange": "#D98E04", "ink": "#1F2933", "grey": "#7B8794",
+}  # fmt: skip
 
 #: One colour per representation, in every chapter.
 REPRESENTATION_COLORS = {
-    "rank": PALETTE["blue"],
-    "rank_pca": PALETTE["sky"],
-    "lognorm": PALETTE["vermilion"],
-    "hellinger": PALETTE["ink"],
-    "hvg_pca": PALETTE["orange"],
-    "counts": PALETTE["purple"],
-    "library_size": PALETTE["grey"],
-    "random": "#A5AFB9",
-}
+    "rank": PALETTE["blue"], "rank_pca": PALETTE["sky"],
+    "lognorm": PALETTE["vermilion"], "hvg_pca": PALETTE["orange"],
+    "hellinger": PALETTE["ink"], "counts": PALETTE["purple"],
+    "library_size": PALETTE["grey"], "random": "#A5AFB9",
+}  # fmt: skip
 
 #: Colour map of matrices: light to dark, also when printed in grey.
 SEQUENTIAL = "Blues"
@@ -139,8 +129,7 @@ def matrix(
     ax.set_yticks(range(data.shape[0]), [str(r) for r in values.index])
     ax.tick_params(length=0)
     ax.grid(visible=False)
-    for side in ax.spines.values():
-        side.set_visible(False)
+    ax.spines[:].set_visible(False)
     if fmt is not None:
         inches = ax.get_window_extent().width / ax.figure.dpi
         size = min(9.0, 22 * inches / data.shape[1])
@@ -186,8 +175,7 @@ def curve(
     ax = plt.gca() if ax is None else ax
     (line,) = ax.plot(x, y, marker=marker, markersize=4.5, label=label or None, color=color)
     if low is not None and high is not None:
-        ends = (np.asarray(x), np.asarray(low), np.asarray(high))
-        ax.fill_between(*ends, color=line.get_color(), alpha=0.18, lw=0)
+        ax.fill_between(x, low, high, color=line.get_color(), alpha=0.18, lw=0)
     return ax
 
 

@@ -258,18 +258,16 @@ def compare(
         Columns `KEY`, ``old``, ``new`` and ``change`` (``came``, ``went``, ``differs``).
     """
     trained = set(old.loc[old["variant"].str.startswith("training seed"), "model"])
-    columns = [*KEY, "value", "ci_low", "ci_high", "unit", "model"]
-    both = old[columns].merge(
-        new[[*KEY, "value"]], on=list(KEY), how="outer", suffixes=("_old", "_new"), indicator=True
-    )
-    both = both.rename(columns={"value_old": "old", "value_new": "new"})
+    before = old[[*KEY, "value", "ci_low", "ci_high", "unit", "model"]]
+    before = before.rename(columns={"value": "old"})
+    after = new[[*KEY, "value"]].rename(columns={"value": "new"})
+    both = before.merge(after, on=list(KEY), how="outer", indicator=True)
     room = spread * (both["ci_high"] - both["ci_low"])
     near = both["new"].between(both["ci_low"] - room, both["ci_high"] + room)
     same = np.isclose(both["old"], both["new"], rtol=rtol, equal_nan=True)
     same |= both["model"].isin(trained) & (near | both["unit"].ne("seed"))
     same |= both["representation"].str.contains("-seed[0-9]+")
-    both["change"] = both["_merge"].map(
-        {"left_only": "went", "right_only": "came", "both": "differs"}
-    )
+    words = {"left_only": "went", "right_only": "came", "both": "differs"}
+    both["change"] = both["_merge"].map(words)
     found = both.loc[both["change"].ne("differs") | ~same, [*KEY, "old", "new", "change"]]
     return found.reset_index(drop=True)

@@ -145,9 +145,7 @@ def bootstrap(
     size = len(columns[0])
     if not size or any(len(c) != size for c in columns):
         lengths = [len(c) for c in columns]
-        raise InputError(
-            f"Arrays to resample have {lengths} rows; they need one length above zero."
-        )
+        raise InputError(f"Resampled arrays have {lengths} rows; they need one length above zero.")
     values = np.arange(size) if groups is None else np.asarray(groups)
     if values.shape != (size,):
         raise InputError(f"groups has shape {values.shape}; {size} rows need {size} values.")
@@ -234,20 +232,17 @@ def _resampled(
     return draws
 
 
-def _mean_over(values: NDArray[np.floating], classes: NDArray[np.bool_]) -> NDArray[np.floating]:
-    return (values * classes).sum(axis=-1) / np.maximum(classes.sum(axis=-1), 1)
+def _mean_share(part: NDArray[np.floating], of: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Mean of ``part / of`` over the classes of which there is anything."""
+    return (part / np.maximum(of, 1)).sum(-1) / np.maximum((of > 0).sum(-1), 1)
 
 
 #: Scores that are functions of each class's hits, true cells and predicted cells, shape (..., k).
 SCORES: dict[str, Callable[..., NDArray[np.floating]]] = {
     "accuracy": lambda hits, true, said: hits.sum(-1) / np.maximum(true.sum(-1), 1),
-    "balanced_accuracy": lambda hits, true, said: _mean_over(
-        hits / np.maximum(true, 1), true > 0
-    ),
-    "f1_macro": lambda hits, true, said: _mean_over(
-        2 * hits / np.maximum(true + said, 1), true + said > 0
-    ),
-}  # fmt: skip
+    "balanced_accuracy": lambda hits, true, said: _mean_share(hits, true),
+    "f1_macro": lambda hits, true, said: _mean_share(2 * hits, true + said),
+}
 
 
 def _totals(outcomes: NDArray[np.integer], which: int, k: int) -> list[NDArray[np.floating]]:
@@ -572,7 +567,5 @@ def nested_choice(
             units.append(", ".join(map(str, scores.index[np.sort(part)])))
     held_out = pd.DataFrame(rows, index=units, columns=["choice", "score"])
     picks = held_out["choice"].value_counts(normalize=True).reindex(names, fill_value=0.0)
-    best = names[int(everything.argmax())]
-    return NestedChoice(
-        float(held_out["score"].mean()), float(everything.max()), best, picks, held_out
-    )
+    value, best = float(held_out["score"].mean()), names[int(everything.argmax())]
+    return NestedChoice(value, float(everything.max()), best, picks, held_out)

@@ -185,17 +185,16 @@ def draw_halves(
     rng = np.random.default_rng(seed)
     rows = {name: np.flatnonzero(values == name) for name in (*perturbations, control)}
     size = min(at.size for name, at in rows.items() if name != control)
-    halves: tuple[list[Any], list[Any]] = ([], [])
+    halves = []
     for name, at in rows.items():
         half = (at.size if name == control else min(n_cells or size, at.size)) // 2
         if half < 2:
             raise InputError(
                 f"{name!r} has {at.size} cells; two halves need at least two cells each."
             )
-        drawn = rng.permutation(at)
-        halves[0].append(drawn[:half])
-        halves[1].append(drawn[half : 2 * half])
-    return np.concatenate(halves[0]), np.concatenate(halves[1])
+        halves.append(rng.permutation(at)[: 2 * half].reshape(2, half))
+    first, second = np.hstack(halves)
+    return first, second
 
 
 # Effects in gene expression ----------------------------------------------------------------------
@@ -527,17 +526,14 @@ def halve(
     depth = float(np.median(np.asarray(cells.X.sum(axis=1))))  # noise of a count stays that of one
     X, own = log_normalize(cells, target=depth), own_genes(cells, kept)
     size = int(table.loc[kept, list(by_state)].to_numpy().min())
+    test: Any = {"control": control, "own_gene": own}
     found: dict[str, list[Halving]] = {s: [] for s in by_state}
     for h in range(n_halvings):
         halves, p_values = {}, []
+        draw: Any = {"control": control, "n_cells": size, "seed": 1000 * seed + h}
         for s, rows in by_state.items():
-            drawn = draw_halves(
-                names[rows], kept, control=control, n_cells=size, seed=1000 * seed + h
-            )
-            halves[s] = first, _ = rows[drawn[0]], rows[drawn[1]]
-            p_values.append(effect_p_values(
-                X[first], names[first], kept, control=control, own_gene=own
-            ))  # fmt: skip
+            halves[s] = first, _ = rows[np.array(draw_halves(names[rows], kept, **draw))]
+            p_values.append(effect_p_values(X[first], names[first], kept, **test))
         adjusted = stats.false_discovery_control(np.concatenate(p_values)).reshape(len(halves), -1)
         members = np.flatnonzero((adjusted <= alpha).any(axis=0))
         if members.size < _MIN_PERTURBATIONS:
