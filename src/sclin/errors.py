@@ -5,10 +5,12 @@ Every message says what was found, where, and how to mend it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 
-__all__ = ["DataError", "InputError", "ModelError", "SclinError", "nearest", "unknown"]
+__all__ = ["DataError", "InputError", "ModelError", "SclinError", "nearest", "reading", "unknown"]
 
 
 class SclinError(Exception):
@@ -25,6 +27,28 @@ class DataError(SclinError, RuntimeError):
 
 class ModelError(SclinError, RuntimeError):
     """A checkpoint, a model input or a layer store that does not fit."""
+
+
+@contextmanager
+def reading(path: Path, what: str, remedy: str) -> Iterator[None]:
+    """Turn what the parser of a damaged file raises, which may be anything, into a DataError.
+
+    Parameters
+    ----------
+    path
+        File that is read inside the ``with`` block; errors of our own pass.
+    what
+        What it should be, such as ``"table"``.
+    remedy
+        A sentence.
+    """
+    try:
+        yield
+    except SclinError:
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0][:160] or type(error).__name__
+        raise DataError(f"{path} is not a readable {what}: {reason}. {remedy}") from error
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

@@ -73,8 +73,8 @@ def test_every_layout_comes_back_in_the_order_of_the_cells(tmp_path, cells):
         (lambda path: shuffled(kind="a").to_csv(path), InputError, "'kind' does not hold numbers"),
         (lambda path: pd.DataFrame(E).to_csv(path), InputError, "no column holds names of cells"),
         (lambda path: pd.concat([shuffled()] * 2).to_csv(path), InputError, "more than once"),
-        (lambda path: path.with_suffix(".npy").write_bytes(b"x"), DataError, "not readable"),
-        (lambda path: path.with_suffix(".h5ad").write_bytes(b"x"), DataError, "not readable"),
+        (lambda path: path.with_suffix(".npy").write_bytes(b"x"), DataError, "not a readable"),
+        (lambda path: path.with_suffix(".h5ad").write_bytes(b"x"), DataError, "not a readable"),
         (lambda path: None, DataError, "does not exist"),
     ],
 )

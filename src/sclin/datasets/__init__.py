@@ -22,16 +22,9 @@ from sclin.errors import DataError, InputError, nearest
 from sclin.matrices import take
 
 __all__ = [
-    "cache_dir",
-    "catalogue",
-    "embedding",
-    "fetch",
-    "load",
-    "name_of",
-    "orthologs",
-    "resource",
+    "cache_dir", "catalogue", "embedding", "fetch", "load", "name_of", "orthologs", "resource",
     "take",
-]
+]  # fmt: skip
 
 
 def load(name: str | Path, **options: Any) -> AnnData:
@@ -98,7 +91,6 @@ def load(name: str | Path, **options: Any) -> AnnData:
         if entry is not None and entry.tier == "simulated":
             cells = parts[key] = take(cells)
         readers.name_columns(cells, columns, spec)
-        _distinct_genes(cells, spec)
         if said:
             cells.uns["sclin"]["dataset"] = spec
         _leave_provenance(cells, own, entry)
@@ -122,15 +114,6 @@ def _options_in(name: str | Path) -> tuple[str | Path, dict[str, Any]]:
     if None in options.values():
         raise InputError(f"{text!r} in {str(name)!r} is not of the form key=value,key=value.")
     return plain, options
-
-
-def _distinct_genes(adata: AnnData, name: str) -> None:
-    repeated = adata.var_names[adata.var_names.duplicated()].unique()
-    if len(repeated):
-        raise InputError(
-            f"{len(repeated)} gene names of {name} occur more than once, such as "
-            f"{str(repeated[0])!r}; sum these columns or call adata.var_names_make_unique() first."
-        )
 
 
 def _simulate(entry: Entry, options: dict[str, Any]) -> Any:

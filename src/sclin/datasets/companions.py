@@ -10,7 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sclin.datasets.tables import separator_of
-from sclin.errors import DataError, InputError, SclinError
+from sclin.errors import DataError, InputError, reading
 
 __all__ = ["embedding", "with_labels"]
 
@@ -19,19 +19,14 @@ def _frame(path: Path, key: str = "") -> pd.DataFrame:
     """Read a table or an array; ``key`` names an array of ``obsm``."""
     if not path.exists():
         raise DataError(f"{path} does not exist.")
-    try:
+    parquet = path.suffix == ".parquet"
+    remedy = "Write it again" + ", or pip install pyarrow, which reads parquet" * parquet
+    with reading(path, f"{path.suffix} file", f"{remedy}."):
         if path.suffix == ".npy":
             return pd.DataFrame(np.load(path, allow_pickle=False))
         if path.suffix in (".h5ad", ".zarr"):
             return _of_adata(path, key)
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, sep=separator_of(path))
-    except SclinError:
-        raise
-    except Exception as error:  # the parsers raise many classes for damaged files
-        remedy = "install pyarrow" if isinstance(error, ImportError) else "write it again"
-        raise DataError(f"{path} is not readable: {str(error)[:160]}; {remedy}.") from error
+        return pd.read_parquet(path) if parquet else pd.read_csv(path, sep=separator_of(path))
 
 
 def _of_adata(path: Path, key: str) -> pd.DataFrame:

@@ -27,7 +27,7 @@ import requests
 from joblib import Memory
 
 from sclin.datasets.entries import RemoteFile, catalogue, check_options
-from sclin.errors import DataError
+from sclin.errors import DataError, reading
 
 pooch.get_logger().setLevel("WARNING")  # progress is shown once, by us
 
@@ -274,17 +274,13 @@ def _extract(archive: Path, member: str, part: Path) -> Path:
     """Take a member out of a zip, tar or gz; ``a.zip!b`` is member b of the zip in it."""
     outer, _, inner = member.partition("!")
     folder = part.parent / "members"
-    try:
+    with reading(archive, f"archive, or lacks {outer}", "Delete it and fetch again."):
         if zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive):
             kind = pooch.Unzip if zipfile.is_zipfile(archive) else pooch.Untar
             kind(members=[outer], extract_dir=str(folder))(str(archive), "download", None)
         else:
             folder.mkdir()
             pooch.Decompress(name=str(folder / outer))(str(archive), "download", None)
-    except Exception as error:  # each format has its own errors for damaged archives
-        raise DataError(
-            f"{archive} is damaged or lacks {outer} ({error}); delete it and fetch again."
-        ) from error
     found = folder / outer
     if not found.is_file():
         raise DataError(f"{archive} lacks {outer}; the archive is not the one expected.")

@@ -23,7 +23,7 @@ import scipy.sparse as sp
 from sclin.datasets import tables
 from sclin.datasets.companions import with_labels
 from sclin.datasets.entries import check_options
-from sclin.errors import DataError, InputError, SclinError, unknown
+from sclin.errors import DataError, InputError, reading, unknown
 from sclin.matrices import as_csr, take, value_kind
 
 __all__ = ["read", "read_dictionary"]
@@ -73,22 +73,14 @@ def read(
     suffix, reader = _reader(path)
     options |= {"backed": True} if backed else {}
     check_options(path.name, options, list(signature(reader).parameters)[1:])
-    with TemporaryDirectory() as folder, warnings.catch_warnings():
+    remedy = "It may be cut short: fetch it again, or write it again."
+    whole = reading(path, f"{suffix} file", remedy)
+    with TemporaryDirectory() as folder, warnings.catch_warnings(), whole:
         # `take` sees to names that repeat; old files are read as well as new ones.
         warnings.filterwarnings("ignore", ".* names are not unique", category=UserWarning)
         warnings.filterwarnings("ignore", category=ad.OldFormatWarning)
         warnings.filterwarnings("ignore", "Moving element", category=FutureWarning)
-        try:
-            cells = reader(_whole(path, reader, Path(folder)), **options)
-        except SclinError:
-            raise
-        except Exception as error:
-            # The parsers raise many classes for damaged files; the message is what matters.
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-            raise DataError(
-                f"{path} is not a readable {suffix} file: {reason}.\n"
-                "It may be cut short: fetch it again, or write it again."
-            ) from error
+        cells = reader(_whole(path, reader, Path(folder)), **options)
     if cells.isbacked:
         return _backed(cells, layer, path)
     if labels is not None:
@@ -172,8 +164,12 @@ def _backed(source: ad.AnnData, layer: str | None, path: Path) -> ad.AnnData:
         raise InputError(
             f"{path.name}: backed files give X only; layer={layer!r} needs backed=False."
         )
-    if not source.obs_names.is_unique:
-        raise InputError(f"{path.name}: cell names repeat; read it with backed=False.")
+    for what, names in (("cell", source.obs_names), ("gene", source.var_names)):
+        if (again := names[names.duplicated()].unique()).size:
+            raise InputError(
+                f"{len(again)} {what} names of {path.name} occur more than once, such as "
+                f"{str(again[0])!r}; read it with backed=False."
+            )
     said = {"values": value_kind(source.X[:1000]), "found_in": "X", "backed": True}
     source.uns["sclin"] = {**source.uns.get("sclin", {}), **said}
     return source
@@ -245,15 +241,11 @@ def load_rda(path: Path) -> dict[str, Any]:
     """Objects of an R file by name, as the package rdata gives them; an ``.rds`` has no name."""
     import rdata
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), reading(path, "R data file", "Fetch it again."):
         warnings.filterwarnings("ignore", message="Missing constructor", category=UserWarning)
-        try:
-            if ".rds" in path.name.lower():
-                return {path.name: rdata.read_rds(path)}
-            return rdata.read_rda(path)
-        except Exception as error:
-            # rdata raises whatever its parser meets in a damaged file.
-            raise DataError(f"{path} is not a readable R data file: {error}") from error
+        if ".rds" in path.name.lower():
+            return {path.name: rdata.read_rds(path)}
+        return rdata.read_rda(path)
 
 
 def r_matrix(value: Any) -> tuple[sp.csr_matrix, list[str], list[str]]:
@@ -390,14 +382,9 @@ def read_dictionary(path: str | Path) -> dict[Any, Any]:
         When the pickle asks for anything but plain containers and numbers, or is damaged.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as stream:
-            found = _Restricted(stream).load()
-    except Exception as error:  # a damaged pickle raises whatever its bytes ask for
-        raise DataError(
-            f"{path.name} is damaged or holds more than plain containers and numbers ({error}): "
-            "refused, because loading it could run code."
-        ) from error
+    remedy = "Anything but plain containers and numbers is refused, because it could run code."
+    with path.open("rb") as stream, reading(path, "dictionary", remedy):
+        found = _Restricted(stream).load()
     if not isinstance(found, dict):
         raise DataError(f"{path.name} holds a {type(found).__name__}, not a dictionary.")
     return found
