@@ -81,7 +81,6 @@ def judge_cells(cells: str, report: str | None, file: Path | None, **options: An
     """
     import json
     import shlex
-    import sys
 
     from sclin.judgement import judge
     from sclin.report import new_file, write
@@ -93,10 +92,8 @@ def judge_cells(cells: str, report: str | None, file: Path | None, **options: An
     found = judge(cells, progress=True, **options)
     found.command = shlex.join(["sclin", *sys.argv[1:]])
     about = found.about
-    click.echo(
-        f"{about['dataset']}: {about['n_cells']:,} cells x {about['n_genes']:,} genes, "
-        f"{about['values']} from {about['matrix']}"
-    )
+    size = f"{about['n_cells']:,} cells x {about['n_genes']:,} genes"
+    click.echo(f"{about['dataset']}: {size}, {about['values']} from {about['matrix']}")
     for row in found.dropped:
         click.echo(f"left out: {row['n']:,} {row['what']} ({row['why']})")
     for text in found.warnings:
@@ -176,10 +173,8 @@ def env() -> None:
         wanted = str(requirement.specifier) or "any"
         click.echo(f"{'OK  ' if good else 'FAIL'} {requirement.name:20} {found:16} wanted {wanted}")
     if failures:
-        raise click.ClickException(
-            f"{failures} packages are missing or too old; run `make setup` or "
-            "`pip install 'sclin[book,models,test]'`."
-        )
+        remedy = "run `make setup` or `pip install 'sclin[book,models,test]'`"
+        raise click.ClickException(f"{failures} packages are missing or too old; {remedy}.")
 
 
 # Data ---------------------------------------------------------------------------------------------
@@ -410,7 +405,5 @@ def verify_store(store: str, repair: bool) -> None:
         opened.forget(damaged)
         click.echo(f"{len(damaged)} ranges marked; run the same extraction again.")
     elif (table["state"] != "ok").any():
-        raise click.ClickException(
-            "the store is not whole; run the same extraction again for missing ranges, "
-            "and use --repair first for damaged ones."
-        )
+        remedy = "run the same extraction again, with --repair first where ranges are damaged"
+        raise click.ClickException(f"the store is not whole; {remedy}.")

@@ -18,7 +18,7 @@ import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from importlib.metadata import distributions
@@ -47,16 +47,13 @@ __all__ = [
 
 PACKAGE = Path(__file__).parent
 # The wheel carries the chapters; in a clone they lie beside ``src``.
-CHAPTERS = PACKAGE / "chapters"
-if not CHAPTERS.exists():
-    CHAPTERS = PACKAGE.parents[1] / "notebooks"
+CHAPTERS = next(filter(Path.exists, [PACKAGE / "chapters", PACKAGE.parents[1] / "notebooks"]))
 #: The language in which their sentences rest on rows; it travels with them.
 claims = ModuleType("claims")
 SourceFileLoader("claims", str(CHAPTERS / "claims.py")).exec_module(claims)
-LIBRARIES = "sclin numpy scipy pandas numba scikit-learn anndata scanpy torch transformers"
-_TYPES = {kind.__name__: kind for kind in (str, int, float, bool, list)}
+LIBRARIES = "sclin numpy scipy pandas numba scikit-learn anndata scanpy torch transformers python"
+_TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool, "list": list}
 _LINE = re.compile(rf"(\w+): ({'|'.join(_TYPES)}) = (.+?)(?:\s+# (.+))?")
-_THREADS = [f"{kind}_NUM_THREADS" for kind in ("OMP", "OPENBLAS", "MKL", "NUMBA")]
 # What a chapter runs last, unseen: which modules of the package its kernel has loaded.
 _LOADED = """\
 import json, sys
@@ -85,11 +82,9 @@ class Parameter:
         is_list = self.type == "list"
         good = _is(value, self.type) and (not is_list or all(_is(v, self._items) for v in value))
         if not good or any(_is(v, "float") and v < 0 for v in (value if is_list else [value])):
-            raise InputError(
-                f"Parameter {self.name!r} is {value!r} ({type(value).__name__}), but it takes "
-                f"{self.type if not good else 'no number below 0'}: {self.help} "
-                f"(default {self.written})."
-            )
+            wanted = f"{'no number below 0' if good else self.type}: {self.help}"
+            found = f"Parameter {self.name!r} is {value!r} ({type(value).__name__})"
+            raise InputError(f"{found}, but it takes {wanted} (default {self.written}).")
         return float(value) if self.type == "float" else value
 
     @property
@@ -99,35 +94,30 @@ class Parameter:
     @property
     def written(self) -> str:
         """The default as the command line takes it."""
-        if self.type == "str":
-            return shlex.quote(self.default)
+        text = self.default if self.type == "str" else json.dumps(self.default)
         plain = ",".join(map(str, self.default)) if self.type == "list" else ""
-        return shlex.quote(
-            plain if plain and self.parse(plain) == self.default else json.dumps(self.default)
-        )
+        return shlex.quote(plain if plain and self.parse(plain) == self.default else text)
 
-    def parse(self, text: str) -> Any:
-        """Read the value from the text of a command line.
+    def parse(self, text: Any) -> Any:
+        """Read the value, or its text on a command line.
 
         The brackets of a list may be left out: ``10, 20`` is ``[10, 20]``, ``a b, c`` two texts.
         """
-        if self.type == "str":
-            return text
+        if self.type == "str" or not isinstance(text, str):
+            return self.check(text)
         is_list = self.type == "list"
         written = f"[{text}]" if is_list and not text.lstrip().startswith("[") else text
+        texts = is_list and self._items == "str"
         try:
-            if is_list and self._items == "str":
-                return self.check(yaml.load(written, yaml.BaseLoader))
-            return self.check(json.loads(written.lower()))
+            found = yaml.load(written, yaml.BaseLoader) if texts else json.loads(written.lower())
+            return self.check(found)
         except (yaml.YAMLError, json.JSONDecodeError):
             return self.check(text)
 
 
 def _is(value: Any, kind: str) -> bool:
     """Whether a value has a type: whole numbers are numbers, truth values are not."""
-    if kind in ("int", "float") and isinstance(value, bool):
-        return False
-    return isinstance(value, (int, float) if kind == "float" else _TYPES[kind])
+    return isinstance(value, _TYPES[kind]) and isinstance(value, bool) == (kind == "bool")
 
 
 def list_notebooks(folder: str | Path = CHAPTERS) -> list[str]:
@@ -139,8 +129,8 @@ def _complete(name: str, folder: str | Path) -> str:
     """Name of the one notebook with this number, or that begins so, its number aside."""
     names = list_notebooks(folder)
     start = name.zfill(2) if name.isdigit() else name
-    found = [n for n in names if n == name]
-    found = found or [n for n in names if n.startswith(start) or n[3:].startswith(start)]
+    begun = [n for n in names if n.startswith(start) or n[3:].startswith(start)]
+    found = [name] if name in names else begun
     if len(found) != 1:
         raise unknown("notebook", name, found or names)
     return found[0]
@@ -175,23 +165,16 @@ def parameters(name: str, *, folder: str | Path = CHAPTERS) -> dict[str, Paramet
     source = "\n".join(cell.source for cell in notebook.cells if "parameters" in _tags(cell))
     found = {}
     for line in filter(None, source.split("\n")):
-        match = _LINE.fullmatch(line)
-        if match is None:
-            raise InputError(
-                f"{name}: line {line!r} of the parameters cell is not of the "
-                f"form `name: type = default  # help` with a type of {', '.join(_TYPES)}."
-            )
+        if (match := _LINE.fullmatch(line)) is None:
+            form = f"`name: type = default  # help` with a type of {', '.join(_TYPES)}"
+            raise InputError(f"{name}: line {line!r} of its parameters is not of the form {form}.")
         key, kind, default, said = match.groups(default="")
         found[key] = Parameter(key, kind, ast.literal_eval(default), said)
     return found
 
 
 def arguments(
-    name: str,
-    profile: str,
-    values: Mapping[str, Any] | None = None,
-    *,
-    folder: str | Path = CHAPTERS,
+    name: str, profile: str, values: Any = None, *, folder: str | Path = CHAPTERS
 ) -> dict[str, Any]:
     """Parameters that a run gives to a notebook: those of the profile, and over them its own.
 
@@ -224,10 +207,7 @@ def arguments(
     given = {**profiles.get(name, {}), **(values or {})}
     for key in set(given) - set(known):
         raise unknown(f"parameter of {name}", key, known)
-    return {
-        key: known[key].parse(value) if isinstance(value, str) else known[key].check(value)
-        for key, value in given.items()
-    }
+    return {key: known[key].parse(value) for key, value in given.items()}
 
 
 def _fingerprint(said: Any, files: Iterable[Path]) -> str:
@@ -245,9 +225,8 @@ def _loaded_modules(cell: Any) -> list[str]:
 
 
 def _versions() -> dict[str, str]:
-    installed = {found.name: found.version for found in distributions()}
-    known = {name: installed.get(name, "not installed") for name in LIBRARIES.split()}
-    return {**known, "python": platform.python_version()}
+    installed = {d.name: d.version for d in distributions()} | {"python": platform.python_version()}
+    return {name: installed.get(name, "not installed") for name in LIBRARIES.split()}
 
 
 def _renew_prose(source: Any, executed: Any) -> Any:
@@ -262,8 +241,7 @@ def _renew_prose(source: Any, executed: Any) -> Any:
             cell.outputs, cell.execution_count = old.outputs, old.execution_count
             cells += injected if "parameters" in _tags(cell) else []
     source.cells = cells + [c for c in executed.cells if "provenance" in _tags(c)]
-    source.metadata["sclin_run"] = executed.metadata["sclin_run"]
-    source.metadata["language_info"] = executed.metadata.get("language_info", {})
+    source.metadata |= {k: executed.metadata.get(k, {}) for k in ("sclin_run", "language_info")}
     return source
 
 
@@ -344,7 +322,7 @@ def run(
 
     def fingerprint(record: Mapping[str, Any]) -> str:
         modules = [PACKAGE / module for module in record["modules"]]
-        data = [Path(path) for entry in record["data"] for path in entry["paths"]]
+        data = [Path(path) for entry in record["data"] for path in entry.get("paths", ())]
         tables = sorted(results.glob("*.csv")) if reads_results else []
         return _fingerprint([code, used, profile, _versions()], [*modules, *data, *tables])
 
@@ -352,53 +330,38 @@ def run(
         """The earlier run, where its outputs are those that this one would have."""
         old = nbformat.read(path, as_version=4)
         record = old.metadata.get("sclin_run", {})
-        known = "modules" in record and all("paths" in entry for entry in record["data"])
-        return old if known and record["fingerprint"] == fingerprint(record) else None
+        return old if "modules" in record and record["fingerprint"] == fingerprint(record) else None
 
-    def leave(notebook: Any, ran: bool) -> Run:
-        """Write the page; its sentences are tested on its table here, or left to the book."""
-        done = Run(path, ran, time.perf_counter() - start)
-        if not roles:
-            rows = claims.Rows(done.table) if len(done.table) else None
-            claims.settle_notebook(notebook, rows, plain=True)
-        nbformat.write(notebook, path)
-        return done
-
-    old = None
-    for path in map(Path, [output] if output else _places(name)):
+    old, here = None, f"_build/runs/{name}"
+    numbered = (f"{here}{f'-{n}' * (n > 1)}.ipynb" for n in count(1))
+    for path in map(Path, [output] if output else numbered):
         if not path.exists() or (old := same(path)):
             break
     table, latest = path.with_suffix(".csv"), results / f"{name}.csv"
     for place in (path, latest):
         place.parent.mkdir(parents=True, exist_ok=True)
-    if old and not force:
-        if table.exists():
-            shutil.copy(table, latest)
-        return leave(_renew_prose(source, old), False)
-    working = path.with_suffix(".failed.ipynb")
-    executed = _execute(name, source, given, profile, results, working)
-    record = executed.metadata["sclin_run"]
-    record |= {"profile": profile, "parameters": used}
-    record["fingerprint"] = fingerprint(record)
-    executed.cells.append(claims.closing_box(name, record))
-    working.unlink()
-    if latest.exists():
-        shutil.copy(latest, table)
-    _leave_rule(path, record["modules"])
-    return leave(executed, True)
-
-
-def _places(name: str) -> Iterator[str]:
-    """Where runs of a notebook lie: no run takes the place of another."""
-    yield f"_build/runs/{name}.ipynb"
-    yield from (f"_build/runs/{name}-{number}.ipynb" for number in count(2))
-
-
-def _leave_rule(path: Path, modules: Iterable[str]) -> None:
-    """Tell Make which modules a page was made on."""
-    paths = [os.path.relpath(PACKAGE / module) for module in modules]
-    rules = [f"{path}: {' '.join(paths)}", *(f"{module}:" for module in paths)]
-    path.with_suffix(".d").write_text("\n".join(rules) + "\n", encoding="utf-8")
+    renewed = bool(old) and not force
+    if renewed:
+        page = _renew_prose(source, old)
+    else:
+        working = path.with_suffix(".failed.ipynb")
+        page = _execute(name, source, given, profile, results, working)
+        record = page.metadata["sclin_run"]
+        record |= {"profile": profile, "parameters": used, "fingerprint": fingerprint(record)}
+        page.cells.append(claims.closing_box(name, record))
+        working.unlink()
+        modules = [os.path.relpath(PACKAGE / module) for module in record["modules"]]
+        rules = [f"{path}: {' '.join(modules)}", *(f"{module}:" for module in modules), ""]
+        path.with_suffix(".d").write_text("\n".join(rules), encoding="utf-8")
+    one, other = (table, latest) if renewed else (latest, table)
+    if one.exists():
+        shutil.copy(one, other)
+    done = Run(path, not renewed, time.perf_counter() - start)
+    if not roles:  # the book tests sentences itself
+        rows = claims.Rows(done.table) if len(done.table) else None
+        claims.settle_notebook(page, rows, plain=True)
+    nbformat.write(page, path)
+    return done
 
 
 def _execute(
@@ -408,7 +371,8 @@ def _execute(
     start = time.perf_counter()
     # Errors of cells come back in the notebook; the terminal would only hear of eavesdroppers
     # and of the interrupt with which a kernel is shut down.
-    quiet = {"progress_bar": False, "extra_arguments": ["--log-level=CRITICAL"]}
+    quiet: Any = {"progress_bar": False, "extra_arguments": ["--log-level=CRITICAL"]}
+    quiet["kernel_name"] = "python3"
     source.cells.append(nbformat.v4.new_code_cell(_LOADED))
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "data")
@@ -422,19 +386,16 @@ def _execute(
             # Threads that spin while they wait bring a busy machine to a halt.
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
             # One thread adds in one order, so that tables are the same everywhere.
-            **dict.fromkeys(_THREADS, "1"),
+            **{f"{kind}_NUM_THREADS": "1" for kind in ("OMP", "OPENBLAS", "MKL", "NUMBA")},
         }
         try:
             with patch.dict(os.environ, settings):
-                executed = papermill.execute_notebook(
-                    source, working, given, kernel_name="python3", **quiet
-                )
+                executed = papermill.execute_notebook(source, working, given, **quiet)
         except PapermillExecutionError as error:
-            why = " ".join(error.evalue.split("\n"))
-            raise NotebookError(
-                f"{name} stopped in cell {error.exec_count}: {error.ename}: {why}\n"
-                f"The notebook up to there, with the traceback: {working}"
-            ) from None
+            why = f"{error.ename}: {' '.join(error.evalue.splitlines())}"
+            left = f"The notebook up to there, with the traceback: {working}"
+            stop = f"{name} stopped in cell {error.exec_count}: {why}\n{left}"
+            raise NotebookError(stop) from None
         lines = dict.fromkeys(log.read_text(encoding="utf-8").split("\n") if log.exists() else [])
     for metadata in (executed.metadata, *(cell.metadata for cell in executed.cells)):
         metadata.pop("papermill", None)
