@@ -22,7 +22,7 @@ def cells(**columns):
     [
         ("day", [0.0, 1, 2], ["called 'time'", "there are day"]),
         ("times", [0.0, 1, 2], ["called 'time'", "Did you mean 'times'?"]),
-        ("time", ["d2", "d10", "d0"], ["holds text", "'d10'", "order"]),
+        ("time", ["early", "late", "mid"], ["holds text", "'late'", "order"]),
         ("time", [0.0, 1, 1], ["2 time points", "three or more"]),
         ("time", [0.0, np.nan, 1], ["1 of 3 cells have no 'time'", "drop"]),
     ],
