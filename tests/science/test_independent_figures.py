@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sclin import results
+from sclin.judgement import OURS
 
 FROZEN = Path(__file__).parents[2] / "results" / "offline"
 # Macro F1 over the nine types of baron_human with 20 cells or more, one donor held out.
@@ -27,3 +28,15 @@ def test_chapter_05_agrees_with_independent_figures():
     )
     ours = rows.set_index(["representation", "head"])["value"]
     assert ours[list(FIGURES)].to_dict() == pytest.approx(FIGURES, abs=0.01)
+
+
+def test_the_judge_says_of_pancreas_what_chapter_05_says():
+    said = results.load(FROZEN).query(
+        "dataset == 'baron_human' and task == 'cell_types' and metric == 'f1_macro'"
+        " and variant == '' and protocol == 'corrected' and head == 'logistic'"
+    )
+    columns = ["value", "ci_low", "ci_high", "n"]
+    judged = said[said["chapter"].eq("15_your_data")].set_index("representation")[columns]
+    chapter = said[said["chapter"].eq("05_cell_types")].set_index("representation")[columns]
+    assert {*OURS, "library_size", "random"} == {*judged.index}
+    assert judged.to_dict() == chapter.loc[judged.index].to_dict()
