@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import anndata as ad
@@ -27,26 +27,18 @@ _NAMES = ("features", "feature_name", "gene_symbols", "gene_name", "symbol", "ge
 
 # From each scale back to amounts that add up; the natural log comes first.
 _LN = {"log": 1.0, "log2": float(np.log(2)), "log10": float(np.log(10))}
-_AMOUNTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "log": np.expm1,
-    "log2": lambda x: np.expm1(_LN["log2"] * x),
-    "log10": lambda x: np.expm1(_LN["log10"] * x),
-    "linear": np.positive,
-    "square root": np.square,
-}
+_SCALES = (*_LN, "linear", "square root")
 _MOST_LOG = 20  # e to the 20 is more molecules than a cell holds, 2 to the 20 a million
 # What kinds become when they are taken, and which ones ``values=`` may declare.
 _BECOMES = dict.fromkeys(("log2", "log10"), "log")
 _BECOMES |= dict.fromkeys(("square root", "tpm", "fpkm"), "linear")
-_POSSIBLE = {
-    "counts": ("binary",),
-    "log": ("unclear",),
-    "linear": ("unclear", "counts", "square root", *_LN),
-}
+_POSSIBLE = {"counts": ["binary"], "log": ["unclear"]}
+_POSSIBLE["linear"] = ["unclear", "counts", "square root", *_LN]
 # What cannot be read without more, in words, and the remedy.
+_CULPRITS = ("not finite", "negative")
 _REFUSED = {
     **dict.fromkeys(("text", "empty", "scaled"), "Name counts or log values with --layer (layer=)"),
-    **dict.fromkeys(("not finite", "negative"), "Mend the value, or leave its cell or gene out"),
+    **dict.fromkeys(_CULPRITS, "Mend the value, or leave its cell or gene out"),
     "binary": "If these are counts, say --values counts (values=)",
     "unclear": "Say --values log or --values linear (values= in Python)",
 }
@@ -128,9 +120,10 @@ def _scale(X: Any, high: np.ndarray, cells: np.ndarray) -> str:
     sample = cells[np.linspace(0, len(cells) - 1, min(len(cells), 1000)).astype(int)]
     rows = (X.tocsr() if sp.issparse(X) else X)[sample]
     some = as_csr(rows, np.float64)
-    fits = []
-    for scale, amounts in _AMOUNTS.items():
-        amount = amounts(np.minimum(some.data, 300))
+    seen, fits = np.minimum(some.data, 300), []
+    for scale in _SCALES:
+        power = 2 if scale == "square root" else 1
+        amount = np.expm1(_LN[scale] * seen) if scale in _LN else seen**power
         total = _per_cell(some, amount)
         equal = len(total) > 1 and np.mean(abs(total / np.median(total) - 1) < 1e-3) > 0.9
         smallest = np.repeat(_per_cell(some, amount, np.minimum), np.diff(some.indptr))
@@ -153,8 +146,10 @@ def _scale(X: Any, high: np.ndarray, cells: np.ndarray) -> str:
     return "scaled" if np.mean(abs(variance - 1) < 0.04) > 0.5 else "linear"
 
 
-def _culprit(matrix: _Matrix, kind: str, obs_names: pd.Index) -> str:
-    """Name the first value that is not finite or is negative, with its cell and gene."""
+def _in_words(matrix: _Matrix, kind: str, obs_names: pd.Index) -> str:
+    """What a matrix holds, or its first value that is not finite or negative: cell and gene."""
+    if kind not in _CULPRITS:
+        return f"{matrix.place} holds {_WORDS.get(kind, f'{kind} values')}"
     for start, block in _blocks(matrix.X):
         bad = ~np.isfinite(block.data) if kind == "not finite" else block.data < 0
         if bad.any():
@@ -230,21 +225,16 @@ def _pick(kinds: dict[str, str], values: str | None, declared: str | None) -> st
 
 
 def _refusal(
-    found: dict[str, _Matrix], kinds: dict[str, str], culprits: dict[str, str], values: str | None
+    found: dict[str, _Matrix], kinds: dict[str, str], words: dict[str, str], values: str | None
 ) -> InputError:
     """Error for cells without a matrix that can be used: what each holds, and the remedy."""
     if not found:
         return InputError("These cells have no matrix: X is missing, and there are no layers.")
-    held = [
-        f"{found[name].place} holds {_WORDS.get(kind, f'{kind} values')}"
-        for name, kind in kinds.items()
-        if name not in culprits
-    ]
     kind, wanted = next(iter(kinds.values()), "empty"), values or "counts, log or linear values"
     remedy = _REFUSED.get(kind, f"Say --values {_BECOMES.get(kind, kind)} (values= in Python)")
+    names = sorted(words, key=lambda name: kinds[name] not in _CULPRITS)
     return InputError(
-        f"No matrix can be read as {wanted}: "
-        f"{'; '.join([*culprits.values(), *held][:4])}.\n"
+        f"No matrix can be read as {wanted}: {'; '.join(words[name] for name in names[:4])}.\n"
         f"{remedy}; there are {', '.join(map(str, list(found)[:12]))}."
     )
 
@@ -309,14 +299,6 @@ def _unique_cells(obs: pd.DataFrame, notes: _Notes) -> pd.DataFrame:
     return obs
 
 
-def _array(value: Any) -> np.ndarray | None:
-    """Return an embedding as an array of floats, or None when it is not one number a place."""
-    out = np.asarray(value.toarray() if sp.issparse(value) else value)
-    if out.ndim != 2 or out.dtype.kind not in "biuf":
-        return None
-    return out if out.dtype.kind == "f" else out.astype(np.float32)
-
-
 # Door -------------------------------------------------------------------------------------------
 def take(adata: ad.AnnData, *, layer: str | None = None, values: str | None = None) -> ad.AnnData:
     """Take the matrix that fits best out of an AnnData, and say which and what it holds.
@@ -362,20 +344,20 @@ def take(adata: ad.AnnData, *, layer: str | None = None, values: str | None = No
     said = dict(adata.uns.get("sclin", {}))
     earlier = said.get("dropped", pd.DataFrame()).itertuples(index=False, name=None)
     notes = _Notes(list(earlier), list(map(str, said.get("warnings", ()))))
-    kinds, others, culprits = {}, {}, {}
+    kinds, others, words = {}, {}, {}
     for name in [layer] if layer else [n for n in found if not _OTHER.search(n)]:
         found[name], others[name] = _genes_only(found[name])
         kinds[name] = kind = value_kind(found[name].X)
-        if kind in ("not finite", "negative"):
-            culprits[name] = _culprit(found[name], kind, adata.obs_names)
+        words[name] = _in_words(found[name], kind, adata.obs_names)
         if kind == (values or "counts"):
             break
     declared = values or _BECOMES.get(said.get("values", ""), said.get("values"))
     chosen = _pick(kinds, values, declared)
     if chosen is None:
-        raise _refusal(found, kinds, culprits, values)
+        raise _refusal(found, kinds, words, values)
     place, kind = found[chosen].place, kinds[chosen]
-    notes.warnings.extend(f"Another matrix has a {text}." for text in culprits.values())
+    culprits = [words[name] for name in kinds if kinds[name] in _CULPRITS]
+    notes.warnings.extend(f"Another matrix has a {text}." for text in culprits)
     if layer is None and chosen == "X" and "raw" in found and adata.raw.n_vars > adata.n_vars:
         notes.warnings.append(f"raw has more genes ({adata.raw.n_vars}): --layer raw (layer=).")
     if others[chosen]:
@@ -385,18 +367,18 @@ def take(adata: ad.AnnData, *, layer: str | None = None, values: str | None = No
     if kind in _REFUSED:
         holds = str(declared)
         scale = "natural log" if holds == "log" else holds
-        held = _WORDS.get(kind, f"{kind} values")
-        notes.warnings.append(f"{place} holds {held}; read as {scale}, as was said.")
+        notes.warnings.append(f"{words[chosen]}; read as {scale}, as was said.")
     elif _BECOMES.get(kind) == holds:
         X = X.power(2) if kind == "square root" else X * _LN[kind]
-        notes.warnings.append(f"{place} holds {kind} values; they were made {holds} values.")
+        notes.warnings.append(f"{words[chosen]}; they were made {holds} values.")
     X, var = _one_column_a_gene(X, found[chosen].var, holds == "log", notes)
     out = ad.AnnData(X, _unique_cells(adata.obs, notes), var, uns=dict(adata.uns))
     for key, value in adata.obsm.items():
-        if (array := _array(value)) is None:
-            notes.dropped.append(("embeddings", 1, f"obsm[{key!r}] is not a table of numbers"))
+        array = np.asarray(value.toarray() if sp.issparse(value) else value)
+        if array.ndim == 2 and array.dtype.kind in "biuf":
+            out.obsm[key] = array if array.dtype.kind == "f" else array.astype(np.float32)
         else:
-            out.obsm[key] = array
+            notes.dropped.append(("embeddings", 1, f"obsm[{key!r}] is not a table of numbers"))
     if chosen == "X" and said.get("values") in (None, holds):
         place = said.get("found_in", place)
     dropped = pd.DataFrame(notes.dropped, columns=["what", "n", "why"]).astype({"n": int})

@@ -109,7 +109,7 @@ resources:
   x:
     title: x
     tier: packaged
-    reader: h5ad
+    reader: file
     licence: MIT
     citation: none
     files: [{name: NAME, sources: [{wheel: none, member: a}]}]

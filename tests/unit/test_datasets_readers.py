@@ -105,11 +105,11 @@ def test_versions_are_stripped_and_duplicates_summed():
 def test_a_kept_result_is_made_again_when_its_file_or_options_change(cache, monkeypatch):
     made = []
 
-    def table(paths, scale=1):
+    def file(paths, scale=1):
         made.append(scale)
         return readers.pack(COUNTS * scale, CELLS, GENES)
 
-    monkeypatch.setattr(recipes, "table", table)
+    monkeypatch.setattr(recipes, "file", file)
     path = cache.parent / "x.csv"
     for text, scale in [("a", 1), ("a", 1), ("bb", 1), ("bb", 2)]:
         path.write_text(text)

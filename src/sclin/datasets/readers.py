@@ -30,14 +30,9 @@ __all__ = ["read", "read_dictionary"]
 
 
 def read(
-    path: str | Path,
-    *,
-    layer: str | None = None,
-    values: str | None = None,
-    labels: str | Path | None = None,
-    backed: bool = False,
-    **options: Any,
-) -> ad.AnnData:
+    path: str | Path, *, layer: str | None = None, values: str | None = None,
+    labels: str | Path | None = None, backed: bool = False, **options: Any,
+) -> ad.AnnData:  # fmt: skip
     """Read a file of cells; the suffix decides how.
 
     Parameters
@@ -356,16 +351,17 @@ def _number(kind: np.dtype, *raw: Any) -> Any:
     return np.frombuffer(raw[0], dtype=kind)[0].item()
 
 
+_SAFE: dict[str, Any] = {f"numpy.{core}.multiarray.scalar": _number for core in ("core", "_core")}
+_SAFE["numpy.dtype"] = np.dtype
+
+
 class _Restricted(pickle.Unpickler):
     """Plain containers, strings and numbers; no other global is ever looked up."""
 
     def find_class(self, module: str, name: str) -> Any:
-        home, _, leaf = module.rpartition(".")
-        if leaf == "multiarray" and home in ("numpy.core", "numpy._core") and name == "scalar":
-            return _number
-        if (module, name) == ("numpy", "dtype"):
-            return np.dtype
-        raise pickle.UnpicklingError(f"{module}.{name}")
+        if f"{module}.{name}" not in _SAFE:
+            raise pickle.UnpicklingError(f"{module}.{name}")
+        return _SAFE[f"{module}.{name}"]
 
 
 def read_dictionary(path: str | Path) -> dict[Any, Any]:

@@ -19,14 +19,9 @@ from sclin.matrices import as_csr
 Paths = list[Path]
 
 
-def h5ad(paths: Paths, *, layer: str | None = None, backed: bool = False) -> ad.AnnData:
-    """One h5ad file."""
+def file(paths: Paths, *, layer: str | None = None, backed: bool = False) -> ad.AnnData:
+    """One file of cells."""
     return readers.read(paths[0], layer=layer, backed=backed)
-
-
-def table(paths: Paths) -> ad.AnnData:
-    """One csv table, cells in rows."""
-    return readers.read(paths[0])
 
 
 def oligodendroglioma(paths: Paths) -> ad.AnnData:

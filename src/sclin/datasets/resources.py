@@ -58,9 +58,8 @@ def _read(path: Path, **options: Any) -> pd.DataFrame:
 
 def _network(path: Path, columns: str) -> pd.DataFrame:
     table = _read(path, sep="\t", header=None, names=columns.split())
-    table["kind"] = table["kind"].str.lower()
-    first = ["source", "target", "kind"]
-    return table[[*first, *(c for c in table if c not in first)]]
+    table.insert(2, "kind", table.pop("kind").str.lower())
+    return table
 
 
 def _dorothea(path: Path) -> pd.DataFrame:
@@ -71,15 +70,10 @@ def _dorothea(path: Path) -> pd.DataFrame:
 def _parse_dorothea(path: Path, sha256: str) -> pd.DataFrame:
     table = next(iter(readers.load_rda(path).values()))
     sign = table["mor"].astype(float).astype(int)  # codespell:ignore mor
-    return pd.DataFrame(
-        {
-            "source": table["tf"].astype(str),
-            "target": table["target"].astype(str),
-            "kind": sign.map({1: "activation", -1: "repression"}),
-            "sign": sign,
-            "confidence": table["confidence"].astype(str),
-        }
-    ).reset_index(drop=True)
+    edges = table[["tf", "target", "confidence"]].astype(str).rename(columns={"tf": "source"})
+    edges.insert(2, "kind", sign.map({1: "activation", -1: "repression"}))
+    edges.insert(3, "sign", sign)
+    return edges.reset_index(drop=True)
 
 
 def _vocabulary(path: Path) -> list[str]:
