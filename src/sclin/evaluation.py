@@ -225,12 +225,8 @@ def _things(given: Any, controls: bool, seed: int) -> dict[str, Any]:
     return _named(given, make, "representation") | {n: make(n) for n in CONTROLS if controls}
 
 
-def _row_maker(
-    things: Mapping[str, Any], cells: AnnData, task: str, dataset: str, protocol: str, seed: int
-) -> Callable[..., dict[str, Any]]:
+def _row_maker(things: Mapping[str, Any], **about: Any) -> Callable[..., dict[str, Any]]:
     """Rows that say what was asked of which cells, and how deep a layer lies."""
-    about: dict[str, Any] = {"task": task, "protocol": protocol, "seed": seed}
-    about["dataset"] = dataset or name_of(cells)
     depths = relative_depths(things)
 
     def row(name: str, **fields: Any) -> dict[str, Any]:
@@ -364,19 +360,13 @@ def evaluate(
     *,
     representations: Sequence[str] | Mapping[str, Any],
     heads: Sequence[str] | Mapping[str, Any] = ("logistic",),
-    cv: Any = None,
-    groups: str | None = None,
+    cv: Any = None, groups: str | None = None,
     scoring: Sequence[str] = ("f1_macro", "accuracy", "balanced_accuracy"),
     controls: bool = False,
-    n_jobs: int = 1,
-    n_boot: int = 1000,
-    seed: int = 0,
-    task: str = "",
-    dataset: str = "",
-    protocol: str = "corrected",
-    variant: str = "",
+    n_jobs: int = 1, n_boot: int = 1000, seed: int = 0,
+    task: str = "", dataset: str = "", protocol: str = "corrected", variant: str = "",
     progress: bool = False,
-) -> Results:
+) -> Results:  # fmt: skip
     """Put every representation through every head and fold.
 
     A representation of single cells is computed once, a fitted one once per fold, on training
@@ -425,7 +415,8 @@ def evaluate(
     things = _things(representations, controls, seed)
     scorers = _named(scoring, statistics.find_scorer, "scorer")
     folds = _folds(cv, y, units, seed)
-    row = _row_maker(things, cells, task or label, dataset, protocol, seed)
+    about: Any = {"task": task or label, "dataset": dataset or name_of(cells)}
+    row = _row_maker(things, protocol=protocol, seed=seed, **about)
     rows, predictions, probabilities, left_out = [], [], {}, list(_unseen(y, folds))
     bar = _bar(range(len(things) * len(folds)), progress)
     for name, thing in things.items():
@@ -465,18 +456,11 @@ def measure(
     score: Callable[[Any, AnnData], Mapping[str, Any]],
     *,
     representations: Sequence[str] | Mapping[str, Any],
-    units: str | None = None,
-    controls: bool = False,
-    lower_is_better: Sequence[str] = (),
-    n_boot: int = 1000,
-    seed: int = 0,
-    task: str = "",
-    dataset: str = "",
-    protocol: str = "corrected",
-    variant: str = "",
-    split: str = "",
-    progress: bool = False,
-) -> Results:
+    units: str | None = None, controls: bool = False, lower_is_better: Sequence[str] = (),
+    n_boot: int = 1000, seed: int = 0,
+    task: str = "", dataset: str = "", protocol: str = "corrected", variant: str = "",
+    split: str = "", progress: bool = False,
+) -> Results:  # fmt: skip
     """Score every representation by a function of the embedding: the twin without classes.
 
     Parameters
@@ -511,7 +495,8 @@ def measure(
     groups = {u: np.flatnonzero(of == u) for u in np.unique(of)}
     rows, by_unit = [], []
     things = _things(representations, controls, seed)
-    row = _row_maker(things, cells, task or "measure", dataset, protocol, seed)
+    about: Any = {"task": task or "measure", "dataset": dataset or name_of(cells)}
+    row = _row_maker(things, protocol=protocol, seed=seed, **about)
     bar = _bar(things.items(), progress)
     for name, thing in bar:
         bar.set_description(f"{task}: {name}")

@@ -203,11 +203,10 @@ def depth_profile(
     ax = plt.gca() if ax is None else ax
     for marker, (name, rows) in zip(cycle("osD^vP"), table.groupby(by, sort=False)):
         rows = rows.sort_values("relative_depth")
-        known = "ci_low" in rows and rows["ci_low"].notna().any()
-        bounds: dict[str, Any] = {"low": rows["ci_low"], "high": rows["ci_high"]} if known else {}
+        ends: dict[str, Any] = {"low": rows.get("ci_low"), "high": rows.get("ci_high")}
         color = PALETTE["grey"] if "random" in str(name) else None
         x, y = rows["relative_depth"], rows["value"]
-        curve(x, y, label=str(name), color=color, marker=marker, ax=ax, **bounds)
+        curve(x, y, label=str(name), color=color, marker=marker, ax=ax, **ends)
         best = int(np.argmax(y))
         ring: dict[str, Any] = {"markersize": 13, "markerfacecolor": "none", "markeredgewidth": 1.6}
         ax.plot(x.iloc[best], y.iloc[best], "o", color=ax.lines[-1].get_color(), **ring)

@@ -175,9 +175,8 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
             (cells,).
         """
         coefficients = self.coefficients(X)
-        if len(self.classes_) == 2:
-            return coefficients[:, 1] - coefficients[:, 0]
-        return coefficients
+        two = len(self.classes_) == 2
+        return coefficients[:, 1] - coefficients[:, 0] if two else coefficients
 
     def predict(self, X: Any) -> np.ndarray:
         """Label cells with the class of the largest coefficient.

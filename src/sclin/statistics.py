@@ -38,11 +38,8 @@ def permuted(y: ArrayLike, *, groups: ArrayLike | None = None, seed: int = 0) ->
     ndarray
         The same labels in another order.
     """
-    labels = np.array(y, copy=True)
-    rng = np.random.default_rng(seed)
-    if groups is None:
-        return rng.permutation(labels)
-    values = np.asarray(groups)
+    labels, rng = np.array(y, copy=True), np.random.default_rng(seed)
+    values = np.zeros(len(labels)) if groups is None else np.asarray(groups)
     for group in np.unique(values):
         rows = np.flatnonzero(values == group)
         labels[rows] = labels[rng.permutation(rows)]

@@ -189,9 +189,7 @@ def draw_halves(
     for name, at in rows.items():
         half = (at.size if name == control else min(n_cells or size, at.size)) // 2
         if half < 2:
-            raise InputError(
-                f"{name!r} has {at.size} cells; two halves need at least two cells each."
-            )
+            raise InputError(f"{name!r} has {at.size} cells; two halves need two cells each.")
         halves.append(rng.permutation(at)[: 2 * half].reshape(2, half))
     first, second = np.hstack(halves)
     return first, second
@@ -458,10 +456,8 @@ def _cell_numbers(
     counts = pd.crosstab(names, states, rownames=["perturbation"])[list(pd.unique(states))]
     base = counts.loc[[control]].min()
     if base.min() < min_cells:
-        raise InputError(
-            f"Control {control!r} has fewer than {min_cells} cells in state {base.idxmin()!r}; "
-            "lower min_cells or leave this state out."
-        )
+        few = f"fewer than {min_cells} cells in state {base.idxmin()!r}"
+        raise InputError(f"Control {control!r} has {few}; lower min_cells or leave it out.")
     table = counts.drop(index=control).rename_axis(columns=None)
     smallest = table.min(axis=1)
     enough = smallest >= min_cells
