@@ -366,7 +366,7 @@ def take(adata: ad.AnnData, *, layer: str | None = None, values: str | None = No
     X, holds = as_csr(found[chosen].X), values or _BECOMES.get(kind, kind)
     if kind in _REFUSED:
         holds = str(declared)
-        scale = "natural log" if holds == "log" else holds
+        scale = holds.replace("log", "natural log")
         notes.warnings.append(f"{words[chosen]}; read as {scale}, as was said.")
     elif _BECOMES.get(kind) == holds:
         X = X.power(2) if kind == "square root" else X * _LN[kind]

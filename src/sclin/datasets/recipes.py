@@ -10,7 +10,6 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from sclin.datasets import readers
 from sclin.errors import InputError
@@ -55,17 +54,12 @@ def ifnb_pbmc(paths: Paths) -> ad.AnnData:
 
 def ifnb_pbmc_2k(paths: Paths) -> ad.AnnData:
     """Two matrices of one study, control and stimulated; barcodes get the condition in front."""
-    parts = []
-    for condition in ("ctrl", "stim"):
-        part = readers.read(paths[0], name=f"pbmc.{condition}")
-        part.obs["condition"] = condition
-        part.obs_names = [f"{condition}_{name}" for name in part.obs_names]
-        parts.append(part)
-    if list(parts[0].var_names) != list(parts[1].var_names):
+    parts = {name: readers.read(paths[0], name=f"pbmc.{name}") for name in ("ctrl", "stim")}
+    cells = ad.concat(parts, label="condition")  # genes of both
+    if any(part.n_vars > cells.n_vars for part in parts.values()):
         raise InputError(f"{paths[0].name}: the two matrices do not have the same genes.")
-    obs = pd.concat([part.obs for part in parts])
-    X = sp.vstack([part.X for part in parts])
-    return readers.pack(X, obs, list(parts[0].var_names))
+    cells.obs_names = [f"{condition}_{name}" for name, condition in cells.obs["condition"].items()]
+    return readers.pack(cells.X, cells.obs.astype(object), list(cells.var_names))
 
 
 def muscat_pbmc(paths: Paths) -> ad.AnnData:
