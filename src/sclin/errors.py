@@ -41,6 +41,11 @@ def reading(path: Path, what: str, remedy: str) -> Iterator[None]:
         What it should be, such as ``"table"``.
     remedy
         A sentence.
+
+    Raises
+    ------
+    DataError
+        With the first line of what was raised.
     """
     try:
         yield
