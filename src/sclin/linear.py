@@ -233,7 +233,7 @@ class ImplicitPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         n_cells, n_genes = X.shape
         if n_cells < 2:
             raise InputError(f"Found array with {n_cells} sample(s): components need two cells.")
-        self.n_components_ = min(int(wanted), n_cells - 1, n_genes)
+        self.n_components_ = self._n_features_out = min(int(wanted), n_cells - 1, n_genes)
         if self.n_components_ < wanted:
             warnings.warn(
                 f"{wanted} components were asked for; {n_cells} cells and {n_genes} genes have "
@@ -282,10 +282,6 @@ class ImplicitPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             spread = np.sqrt(self.explained_variance_)
             axes = axes / np.maximum(spread, np.finfo(np.float64).eps)
         return Standardized(X, self.mean_, self.scale_).dot(axes)
-
-    @property
-    def _n_features_out(self) -> int:
-        return self.n_components_
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
