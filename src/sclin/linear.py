@@ -291,15 +291,9 @@ class ImplicitPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
 
 def linear_pipeline(
-    *,
-    rank: bool = True,
-    n_genes: int = 20_000,
-    n_components: int = 220,
-    whiten: bool = True,
-    C: float = 1.0,
-    max_iter: int = 1000,
-    seed: int = 0,
-) -> Pipeline:
+    *, rank: bool = True, n_genes: int = 20_000, n_components: int = 220, whiten: bool = True,
+    C: float = 1.0, max_iter: int = 1000, seed: int = 0,
+) -> Pipeline:  # fmt: skip
     """Build the linear model: rank, select genes, scale, reduce, classify.
 
     Parameters

@@ -268,16 +268,10 @@ class Run:
 
 
 def run(
-    name: str,
-    *,
-    values: Mapping[str, Any] | None = None,
-    profile: str = "offline",
-    folder: str | Path = CHAPTERS,
-    output: str | Path | None = None,
-    results: str | Path = "_build/runs/results",
-    force: bool = False,
-    roles: bool = False,
-) -> Run:
+    name: str, *, values: Mapping[str, Any] | None = None, profile: str = "offline",
+    folder: str | Path = CHAPTERS, output: str | Path | None = None,
+    results: str | Path = "_build/runs/results", force: bool = False, roles: bool = False,
+) -> Run:  # fmt: skip
     """Execute a notebook with papermill, unless nothing that decides its outputs has changed.
 
     Parameters

@@ -48,15 +48,9 @@ def set_style() -> None:
 
 
 def dot_interval(
-    table: pd.DataFrame,
-    *,
-    label: str,
-    value: str = "value",
-    colors: Sequence[str] | None = None,
-    xlabel: str = "",
-    reference: float | None = None,
-    ax: Axes | None = None,
-) -> Axes:
+    table: pd.DataFrame, *, label: str, value: str = "value", colors: Sequence[str] | None = None,
+    xlabel: str = "", reference: float | None = None, ax: Axes | None = None,
+) -> Axes:  # fmt: skip
     """Draw one dot with its interval per row, first row on top.
 
     Parameters
@@ -93,16 +87,10 @@ def dot_interval(
 
 
 def matrix(
-    values: pd.DataFrame,
-    *,
-    xlabel: str = "",
-    ylabel: str = "",
-    colorbar: str = "",
-    fmt: str | None = ".2f",
-    vmin: float | None = None,
-    vmax: float | None = None,
+    values: pd.DataFrame, *, xlabel: str = "", ylabel: str = "", colorbar: str = "",
+    fmt: str | None = ".2f", vmin: float | None = None, vmax: float | None = None,
     ax: Axes | None = None,
-) -> Axes:
+) -> Axes:  # fmt: skip
     """Draw a labelled matrix, with its numbers when they fit.
 
     Parameters
@@ -147,16 +135,9 @@ def matrix(
 
 
 def curve(
-    x: ArrayLike,
-    y: ArrayLike,
-    *,
-    low: ArrayLike | None = None,
-    high: ArrayLike | None = None,
-    label: str = "",
-    color: str | None = None,
-    marker: str = "o",
-    ax: Axes | None = None,
-) -> Axes:
+    x: ArrayLike, y: ArrayLike, *, low: ArrayLike | None = None, high: ArrayLike | None = None,
+    label: str = "", color: str | None = None, marker: str = "o", ax: Axes | None = None,
+) -> Axes:  # fmt: skip
     """Draw a line through points with a shaded interval.
 
     Parameters

@@ -249,14 +249,9 @@ def _totals(outcomes: NDArray[np.integer], which: int, k: int) -> list[NDArray[n
 
 
 def score_interval(
-    metric: str,
-    y_true: ArrayLike,
-    y_pred: ArrayLike,
-    *,
-    groups: ArrayLike | None = None,
-    n_boot: int = 1000,
-    seed: int = 0,
-) -> Interval:
+    metric: str, y_true: ArrayLike, y_pred: ArrayLike, *, groups: ArrayLike | None = None,
+    n_boot: int = 1000, seed: int = 0,
+) -> Interval:  # fmt: skip
     """Score pooled over cells, with a bootstrap interval over donors and cells.
 
     Parameters
@@ -291,16 +286,9 @@ def score_interval(
 
 
 def score_difference(
-    metric: str,
-    y_true: ArrayLike,
-    a: ArrayLike,
-    b: ArrayLike,
-    *,
-    groups: ArrayLike | None = None,
-    n_boot: int = 1000,
-    n_permutations: int = 10_000,
-    seed: int = 0,
-) -> Comparison:
+    metric: str, y_true: ArrayLike, a: ArrayLike, b: ArrayLike, *, groups: ArrayLike | None = None,
+    n_boot: int = 1000, n_permutations: int = 10_000, seed: int = 0,
+) -> Comparison:  # fmt: skip
     """Score of predictions a less that of b on the same cells, with interval and p value.
 
     The interval resamples as that of `score_interval`. The p value swaps a and b within whole
@@ -370,14 +358,9 @@ class _Told(ClassifierMixin, BaseEstimator):
 
 
 def scored(
-    predictions: pd.DataFrame,
-    proba: pd.DataFrame | None,
-    scorers: Mapping[str, Any],
-    *,
-    unit: str | None,
-    n_boot: int = 1000,
-    seed: int = 0,
-) -> Iterator[dict[str, Any]]:
+    predictions: pd.DataFrame, proba: pd.DataFrame | None, scorers: Mapping[str, Any], *,
+    unit: str | None, n_boot: int = 1000, seed: int = 0,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Score predictions by any scorers of scikit-learn.
 
     Parameters

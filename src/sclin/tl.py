@@ -86,14 +86,9 @@ def reference(
 
 
 def project(
-    adata: AnnData,
-    reference: AnnData | str | Path,
-    *,
-    key_added: str = "projection",
-    layer: str | None = None,
-    min_shared: float = 0.5,
-    copy: bool = False,
-) -> AnnData | None:
+    adata: AnnData, reference: AnnData | str | Path, *, key_added: str = "projection",
+    layer: str | None = None, min_shared: float = 0.5, copy: bool = False,
+) -> AnnData | None:  # fmt: skip
     """Label cells by their coefficients on the classes of a reference.
 
     Cells and reference are cut to the genes that both have, before anything is ranked.

@@ -68,22 +68,13 @@ def batches(
 
 
 def extract(
-    model: Model,
-    adata: ad.AnnData | str | Path,
-    store: str | Path | None = None,
-    *,
-    layers: str | int | Iterable[str | int] = "all",
-    pooling: str | Sequence[str] | None = None,
-    batch_tokens: int = 16384,
-    batch_cells: int | None = None,
-    padded: bool = False,
-    device: str | torch.device | None = None,
-    precision: str | None = None,
-    layer: str | None = None,
-    genes: str | None = None,
-    min_matched: float = 0.1,
+    model: Model, adata: ad.AnnData | str | Path, store: str | Path | None = None, *,
+    layers: str | int | Iterable[str | int] = "all", pooling: str | Sequence[str] | None = None,
+    batch_tokens: int = 16384, batch_cells: int | None = None, padded: bool = False,
+    device: str | torch.device | None = None, precision: str | None = None,
+    layer: str | None = None, genes: str | None = None, min_matched: float = 0.1,
     progress: bool = True,
-) -> LayerStore:
+) -> LayerStore:  # fmt: skip
     """Write every layer of every cell into a store.
 
     One forward pass gives all layers: each is pooled on the device as soon as its block has run,
@@ -244,15 +235,9 @@ def _write(
 
 
 def pool_cells(
-    model: Model,
-    cells: Cells,
-    groups: Iterable[NDArray[np.int64]],
-    *,
-    layers: Sequence[str],
-    poolings: Sequence[str],
-    padded: bool = False,
-    done: Callable[[int], Any] = lambda n: None,
-) -> dict[str, NDArray[np.float32]]:
+    model: Model, cells: Cells, groups: Iterable[NDArray[np.int64]], *, layers: Sequence[str],
+    poolings: Sequence[str], padded: bool = False, done: Callable[[int], Any] = lambda n: None,
+) -> dict[str, NDArray[np.float32]]:  # fmt: skip
     """Pool all layers of the cells; the copy of a batch overlaps the work on the next.
 
     Parameters

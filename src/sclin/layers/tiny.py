@@ -86,20 +86,10 @@ def _through(block: Any, x: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
 
 
 def train(
-    adata: ad.AnnData,
-    *,
-    steps: int = 60,
-    n_genes: int = 300,
-    context: int = 32,
-    depth: int = 4,
-    width: int = 32,
-    batch_cells: int = 256,
-    random_weights: bool = False,
-    seed: int = 0,
-    layer: str | None = None,
-    folder: str | Path | None = None,
-    progress: bool = True,
-) -> Geneformer:
+    adata: ad.AnnData, *, steps: int = 60, n_genes: int = 300, context: int = 32, depth: int = 4,
+    width: int = 32, batch_cells: int = 256, random_weights: bool = False, seed: int = 0,
+    layer: str | None = None, folder: str | Path | None = None, progress: bool = True,
+) -> Geneformer:  # fmt: skip
     """Train a tiny BERT to name hidden genes.
 
     Half of the genes of a cell are hidden, and named from the mean of those shown, so that what

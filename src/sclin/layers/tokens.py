@@ -128,15 +128,10 @@ def gene_names(adata: ad.AnnData, genes: str | None) -> list[str]:
 
 
 def match_genes(
-    adata: ad.AnnData,
-    vocabulary: Mapping[str, int],
-    *,
-    genes: str | None = None,
-    order: str = "data",
-    min_matched: float = 0.1,
-    rename: Mapping[str, str] | None = None,
+    adata: ad.AnnData, vocabulary: Mapping[str, int], *, genes: str | None = None,
+    order: str = "data", min_matched: float = 0.1, rename: Mapping[str, str] | None = None,
     model: str = "the model",
-) -> GeneMatch:
+) -> GeneMatch:  # fmt: skip
     """Map the columns of an AnnData to a model's vocabulary.
 
     Parameters

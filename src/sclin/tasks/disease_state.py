@@ -77,14 +77,9 @@ class ClusterwiseClassifier(ClassifierMixin, BaseEstimator):
     """
 
     def __init__(
-        self,
-        *,
-        n_neighbors: int = 15,
-        resolution: float = 0.4,
-        min_cells: int = 5,
-        majority: bool = True,
-        seed: int = 0,
-    ) -> None:
+        self, *, n_neighbors: int = 15, resolution: float = 0.4, min_cells: int = 5,
+        majority: bool = True, seed: int = 0,
+    ) -> None:  # fmt: skip
         self.n_neighbors = n_neighbors
         self.resolution = resolution
         self.min_cells = min_cells

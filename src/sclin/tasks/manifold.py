@@ -39,14 +39,9 @@ def _points(X: Any, minimum: int) -> NDArray[np.floating]:
 
 
 def flatness(
-    embedding: Any,
-    cells: AnnData | None = None,
-    *,
-    k: int = 15,
-    n_components: int = 5,
-    n_boot: int = 100,
-    seed: int = 0,
-) -> dict[str, float | Interval]:
+    embedding: Any, cells: AnnData | None = None, *, k: int = 15, n_components: int = 5,
+    n_boot: int = 100, seed: int = 0,
+) -> dict[str, float | Interval]:  # fmt: skip
     """Geodesic distance on the graph of k nearest neighbours against Euclidean distance.
 
     A score for `sclin.measure`.

@@ -105,14 +105,9 @@ def own_genes(cells: AnnData, perturbations: Iterable[str]) -> dict[str, NDArray
 
 
 def thin(
-    cells: AnnData,
-    *,
-    perturbation: str = "perturbation",
-    control: str = "control",
-    n_cells: int = 500,
-    only: Iterable[str] = (),
-    seed: int = 0,
-) -> AnnData:
+    cells: AnnData, *, perturbation: str = "perturbation", control: str = "control",
+    n_cells: int = 500, only: Iterable[str] = (), seed: int = 0,
+) -> AnnData:  # fmt: skip
     """Keep at most so many random cells of each perturbation, and five times as many controls.
 
     Inside each perturbation, donors give cells in turns, so that small ones stay.
@@ -290,15 +285,9 @@ def effect_similarity(shifts: ArrayLike) -> NDArray[np.float64]:
 
 
 def effect_p_values(
-    X: Any,
-    names: ArrayLike,
-    perturbations: Iterable[str],
-    *,
-    control: str = "control",
-    own_gene: Mapping[str, Any] | None = None,
-    n_permutations: int = 999,
-    seed: int = 0,
-) -> NDArray[np.float64]:
+    X: Any, names: ArrayLike, perturbations: Iterable[str], *, control: str = "control",
+    own_gene: Mapping[str, Any] | None = None, n_permutations: int = 999, seed: int = 0,
+) -> NDArray[np.float64]:  # fmt: skip
     """Evidence that a perturbation changes the cells at all, by exchanging its cells with controls.
 
     The statistic is the sum over genes of the fourth power of the difference to control, a sum of
@@ -472,16 +461,9 @@ def _cell_numbers(
 
 
 def halve(
-    cells: AnnData,
-    *,
-    perturbation: str = "perturbation",
-    control: str = "control",
-    state: str = "",
-    min_cells: int = 20,
-    n_halvings: int = 5,
-    alpha: float = 0.05,
-    seed: int = 0,
-) -> dict[str, Screen]:
+    cells: AnnData, *, perturbation: str = "perturbation", control: str = "control",
+    state: str = "", min_cells: int = 20, n_halvings: int = 5, alpha: float = 0.05, seed: int = 0,
+) -> dict[str, Screen]:  # fmt: skip
     """Divide the cells, test every perturbation, and compare effects in gene expression.
 
     Every perturbation gives equally many cells. Reference, test and choice of perturbations rest on
@@ -548,14 +530,9 @@ def halve(
 
 
 def score(
-    embedding: Any,
-    cells: AnnData,
-    *,
-    screen: Screen,
-    n_boot: int = 200,
-    n_permutations: int = 999,
-    seed: int = 0,
-) -> dict[str, Any]:
+    embedding: Any, cells: AnnData, *, screen: Screen, n_boot: int = 200,
+    n_permutations: int = 999, seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
     """Score an embedding by the similarity of perturbation effects, for `sclin.measure`.
 
     Parameters

@@ -183,15 +183,10 @@ def _exact_tail(n, m, k, observed):  # pragma: no cover - compiled
 
 
 def association(
-    adata: AnnData,
-    tf: str,
-    *,
-    donor: str | None = "donor",
-    n_depth: int = 10,
-    min_frequency: float = 0.05,
-    min_cells: int = 20,
+    adata: AnnData, tf: str, *, donor: str | None = "donor", n_depth: int = 10,
+    min_frequency: float = 0.05, min_cells: int = 20,
     cells_with_tf: NDArray[np.bool_] | None = None,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Association of a factor with every gene among cells of one donor and one depth.
 
     A cell is active if it holds a molecule of the factor, a gene is on if it is seen.

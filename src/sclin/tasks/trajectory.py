@@ -283,18 +283,10 @@ def reference_pca(cells: AnnData, *, seed: int = 0) -> NDArray[np.float32]:
 
 
 def score(
-    embedding: Any,
-    cells: AnnData,
-    *,
-    time: str = "time",
-    order: Sequence[Any] = (),
-    donor: str = "donor",
-    reference: Any = None,
-    n_roots: int = 20,
-    n_neighbors: int = 30,
-    n_pairs: int = 5000,
-    seed: int = 0,
-) -> dict[str, Any]:
+    embedding: Any, cells: AnnData, *, time: str = "time", order: Sequence[Any] = (),
+    donor: str = "donor", reference: Any = None, n_roots: int = 20, n_neighbors: int = 30,
+    n_pairs: int = 5000, seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
     """Score an embedding by the order of cells in measured time, for `sclin.measure`.
 
     Parameters

@@ -82,15 +82,10 @@ class Geneformer(Model):
     wanted = "amounts"  # ranks inside a cell do not change when the cell is scaled
 
     def __init__(
-        self,
-        config: Any,
-        weights: Mapping[str, Tensor] | None,
-        token_dictionary: Mapping[str, int],
-        gene_medians: Mapping[str, float],
-        *,
-        name: str = "geneformer",
-        ensembl_mapping: Mapping[str, str] | None = None,
-    ) -> None:
+        self, config: Any, weights: Mapping[str, Tensor] | None,
+        token_dictionary: Mapping[str, int], gene_medians: Mapping[str, float], *,
+        name: str = "geneformer", ensembl_mapping: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.name, self.vocabulary, self.rename = name, dict(token_dictionary), ensembl_mapping
         self.median = _medians(self.vocabulary, gene_medians, config.vocab_size)
@@ -120,14 +115,10 @@ class Geneformer(Model):
 
     @classmethod
     def load(
-        cls,
-        path: str | Path,
-        *,
-        token_dictionary: str | Path | None = None,
-        gene_medians: str | Path | None = None,
-        ensembl_mapping: str | Path | None = None,
+        cls, path: str | Path, *, token_dictionary: str | Path | None = None,
+        gene_medians: str | Path | None = None, ensembl_mapping: str | Path | None = None,
         name: str = "geneformer",
-    ) -> Geneformer:
+    ) -> Geneformer:  # fmt: skip
         """Load a folder with ``config.json`` and ``model.safetensors``.
 
         Parameters

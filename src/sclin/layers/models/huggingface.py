@@ -45,14 +45,9 @@ class HuggingFaceEncoder(Model):
     """
 
     def __init__(
-        self,
-        module: Any,
-        *,
-        vocabulary: Mapping[str, int],
-        tokenizer: Tokenizer,
-        specials: tuple[int, int] = (0, 0),
-        name: str = "huggingface",
-    ) -> None:
+        self, module: Any, *, vocabulary: Mapping[str, int], tokenizer: Tokenizer,
+        specials: tuple[int, int] = (0, 0), name: str = "huggingface",
+    ) -> None:  # fmt: skip
         super().__init__()
         self.name, self.vocabulary, self.tokenizer = name, dict(vocabulary), tokenizer
         self.module = getattr(module, "base_model", module)

@@ -120,15 +120,10 @@ class ScFoundation(Model):
     gene_order = "vocabulary"
 
     def __init__(
-        self,
-        config: Mapping[str, Any],
-        vocabulary: Mapping[str, int],
-        *,
-        name: str = "scfoundation",
-        depth_token: str = "t4",
-        values: str = "counts",
+        self, config: Mapping[str, Any], vocabulary: Mapping[str, int], *,
+        name: str = "scfoundation", depth_token: str = "t4", values: str = "counts",
         total: str | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         encoder = config["encoder"]
         if encoder.get("module_type", "transformer") != "transformer":
@@ -216,15 +211,9 @@ class ScFoundation(Model):
 
     @classmethod
     def random(
-        cls,
-        *,
-        width: int = 768,
-        depth: int = 12,
-        heads: int = 12,
-        n_genes: int = 19264,
-        vocabulary: Mapping[str, int] | None = None,
-        seed: int = 0,
-    ) -> ScFoundation:
+        cls, *, width: int = 768, depth: int = 12, heads: int = 12, n_genes: int = 19264,
+        vocabulary: Mapping[str, int] | None = None, seed: int = 0,
+    ) -> ScFoundation:  # fmt: skip
         """Build the architecture with random weights, the published size by default."""
         config = {
             "encoder": {"hidden_dim": width, "depth": depth, "heads": heads},

@@ -145,18 +145,11 @@ class TahoeX1(Model):
     """
 
     def __init__(
-        self,
-        config: Mapping[str, Any],
-        collator: Mapping[str, Any],
-        vocabulary: Mapping[str, int],
-        chemistry: tuple[int, int, int] | None = None,
-        *,
-        name: str = "tahoe-x1",
-        max_length: int = _CONTEXT,
-        official_3b: bool = False,
-        drug: int | None = None,
-        sample_seed: int = 0,
-    ) -> None:
+        self, config: Mapping[str, Any], collator: Mapping[str, Any],
+        vocabulary: Mapping[str, int], chemistry: tuple[int, int, int] | None = None, *,
+        name: str = "tahoe-x1", max_length: int = _CONTEXT, official_3b: bool = False,
+        drug: int | None = None, sample_seed: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__()
         expression = config.get("expression_encoder", {})
         _check(config, vocabulary, chemistry, drug=drug, max_length=max_length)
