@@ -70,7 +70,8 @@ def _dorothea(path: Path) -> pd.DataFrame:
 def _parse_dorothea(path: Path, sha256: str) -> pd.DataFrame:
     table = next(iter(readers.load_rda(path).values()))
     sign = table["mor"].astype(float).astype(int)  # codespell:ignore mor
-    edges = table[["tf", "target", "confidence"]].astype(str).rename(columns={"tf": "source"})
+    edges = table[["tf", "target", "confidence"]].astype(str)
+    edges = edges.set_axis(["source", "target", "confidence"], axis=1)
     edges.insert(2, "kind", sign.map({1: "activation", -1: "repression"}))
     edges.insert(3, "sign", sign)
     return edges.reset_index(drop=True)
