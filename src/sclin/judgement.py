@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import StratifiedGroupKFold
 
 from sclin import datasets, results
 from sclin.columns import ROLES, likely_donors, nested, read_columns
@@ -243,7 +243,7 @@ def _run(
     if task in ("cell_types", "disease_state"):
         donor = "donor" if "donor" in cells.obs else None
         many = donor is not None and cells.obs[donor].nunique() > _MOST_FOLDS
-        options |= {"cv": GroupKFold(_MOST_FOLDS) if many else None, "groups": donor}
+        options |= {"cv": StratifiedGroupKFold(_MOST_FOLDS) if many else None, "groups": donor}
         return evaluate(cells, TASKS[task], representations=names, **options)
     score: Any = partial(trajectory.score, seed=options["seed"])
     if task == "perturbation":
@@ -376,6 +376,8 @@ def judge(
         try:
             found.found[task] = _run(task, cells, found.representations, **options)
             found.tasks[task]["status"] = "ran"
+            lost = found.found[task].left_out[["reason", "fold", "n"]].itertuples(index=False)
+            found.warnings.extend(f"{task}: {why} ({fold}, {n} cells)." for why, fold, n in lost)
         except SclinError as error:
             found.tasks[task] |= {"status": "impossible", "reason": str(error)}
     if run and not found.found:

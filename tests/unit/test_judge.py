@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.model_selection import GroupKFold
 
 import sclin
 from sclin import report
@@ -177,3 +178,15 @@ def test_no_donor_is_said_and_likely_ones_are_named(atlas):
     assert any("--donor" in text and "'donor' (4 values)" in text for text in ready.warnings)
     assert ready.about["unit"] == "cell" and ready.about["n_units"] == 200
     assert pd.Series(ready.warnings).is_unique
+
+
+def test_folds_of_many_donors_leave_every_class_in_the_training_part(atlas):
+    cells = atlas[np.arange(180)].copy()
+    cells.obs["who"] = [f"d{i:02d}" for i in np.arange(180) // 6]  # 30 donors in ten folds
+    # All sick donors in what would be one fold, if folds did not look at classes.
+    _, test = next(GroupKFold(10).split(cells.X, groups=cells.obs["who"]))
+    cells.obs["state"] = np.where(np.isin(np.arange(180), test), "sick", "well")
+    asked = {"condition": "state", "donor": "who", "min_cells": 10}
+    found = sclin.judge(cells, **asked, representations=["hvg_pca"])
+    assert found.tasks["disease_state"]["status"] == "ran"
+    assert found.found["disease_state"].left_out.empty
