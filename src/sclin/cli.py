@@ -105,7 +105,7 @@ def judge_cells(cells: str, report: str | None, file: Path | None, **options: An
             click.echo(f"  {said['answer']}\n  {said['verdict']}")
     if file is not None:
         file.write_text(json.dumps(found.json(), indent=1), encoding="utf-8")
-    click.echo(f"\nreport: {write(found, report)}")
+    click.echo(f"\nreport: {write(found, report).absolute()}")
 
 
 # Chapters -----------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def write(judgement: Judgement, path: str | Path | None = None) -> Path:
         fitted=[{"name": name, "why": why} for name, why in judgement.fitted.items()],
     )
     path.write_text(page, encoding="utf-8")
-    return path.absolute()
+    return path
 
 
 def _kind(name: str) -> str:
