@@ -85,8 +85,7 @@ def judge_cells(cells: str, report: str | None, file: Path | None, **options: An
     from sclin.judgement import judge
     from sclin.report import new_file, write
 
-    if report is not None:
-        new_file(report, "")
+    new_file(report, "")  # said before time is spent
     if names := options.pop("representations"):
         options["representations"] = [name.strip() for name in names.split(",")]
     found = judge(cells, progress=True, **options)

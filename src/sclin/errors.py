@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
-__all__ = ["DataError", "InputError", "ModelError", "SclinError", "nearest", "reading", "unknown"]
-
 
 class SclinError(Exception):
     """Base of every error that sclin raises on purpose."""
@@ -30,8 +28,10 @@ class ModelError(SclinError, RuntimeError):
 
 
 @contextmanager
-def reading(path: Path, what: str, remedy: str) -> Iterator[None]:
-    """Turn what the parser of a damaged file raises, which may be anything, into a DataError.
+def reading(
+    path: Path, what: str, remedy: str, *, error: type[SclinError] = DataError
+) -> Iterator[None]:
+    """Turn what the parser of a damaged file raises, which may be anything, into an error of ours.
 
     Parameters
     ----------
@@ -41,19 +41,16 @@ def reading(path: Path, what: str, remedy: str) -> Iterator[None]:
         What it should be, such as ``"table"``.
     remedy
         A sentence.
-
-    Raises
-    ------
-    DataError
-        With the first line of what was raised.
+    error
+        Kind of the error, which tells the first line of what was raised.
     """
     try:
         yield
     except SclinError:
         raise
-    except Exception as error:
-        reason = (str(error).splitlines() or [""])[0][:160] or type(error).__name__
-        raise DataError(f"{path} is not a readable {what}: {reason}. {remedy}") from error
+    except Exception as raised:
+        reason = (str(raised).splitlines() or [""])[0][:160] or type(raised).__name__
+        raise error(f"{path} is not a readable {what}: {reason}. {remedy}") from raised
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +99,13 @@ class Judgement:
         """Rows of all tasks."""
         return results.table(*(found.table for found in self.found.values()))
 
-    @property
+    @cached_property
     def scores(self) -> pd.DataFrame:
         """Rows of the metric that decides each task, the first that the task gives."""
         tables = (found.table for found in self.found.values())
         return results.table(*(t[t["metric"].eq(t["metric"].iloc[0])] for t in tables))
 
-    @property
+    @cached_property
     def verdict(self) -> pd.DataFrame:
         """Best representation of each task, its score, its simplest equal, the answer in words."""
         rows: dict[str, dict[str, Any]] = {}
@@ -272,8 +272,7 @@ def _prepare(
     for name, path in (embeddings or {}).items():
         found.obsm[name] = datasets.embedding(path, found)
     said = found.uns["sclin"]
-    dropped = said["dropped"].to_dict("records") if "dropped" in said else []
-    warnings = list(said.get("warnings", ()))
+    dropped, warnings = said["dropped"].to_dict("records"), list(said["warnings"])
 
     def drop(what: str, n: int, why: str) -> None:
         if n:
@@ -285,10 +284,6 @@ def _prepare(
     _donors(found.obs, obs, warnings)
     fitted = _arrays(found, warnings)
     names = list(representations or [*OURS, *(f"obsm:{key}" for key in found.obsm)])
-    for name in names:  # a mistyped name is found before time is spent
-        one = representation(name)
-        if ":" in name:
-            one.fit(found).transform(found)
     full = found.X.getnnz(axis=1) > 0
     drop("cells", (~full).sum(), "no counts")
     if "donor" in obs:
@@ -298,9 +293,13 @@ def _prepare(
     cells = AnnData(found.X[full], obs=obs[full], var=found.var, uns=found.uns, obsm=arrays)
     drop("cells", max(cells.n_obs - max_cells, 0), f"not drawn: at most {max_cells} (--max-cells)")
     cells = draw(cells, max_cells, control=control, seed=seed)
+    for name in names:  # a mistyped name is found before time is spent
+        one = representation(name)
+        if ":" in name:
+            one.fit(cells).transform(cells)
     n_units = cells.obs["donor"].nunique() if "donor" in obs else cells.n_obs
     about = {
-        "dataset": datasets.name_of(found), "matrix": said.get("found_in", "X"),
+        "dataset": datasets.name_of(found), "matrix": said["found_in"],
         "values": said["values"], "n_cells": cells.n_obs, "n_genes": cells.n_vars,
         "unit": "donor" if "donor" in obs else "cell", "n_units": n_units,
         "columns": {role: column for role, column in roles.items() if column},

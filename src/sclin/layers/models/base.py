@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
+from sclin import errors
 from sclin.errors import ModelError
 from sclin.layers.encoder import Encoder, Packing
 from sclin.layers.tokens import Cells, GeneMatch, check_values, match_genes, read_rows
@@ -28,16 +29,12 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-@contextmanager
-def reading(path: Path, what: str = "") -> Iterator[None]:
-    """Say which file cannot be read, whatever its format's own error."""
-    try:
-        yield
-    except Exception as error:
-        raise ModelError(
-            f"{path} cannot be read{what} ({type(error).__name__}: {error}): the file is damaged, "
-            "or does not belong to this model. Download it again."
-        ) from error
+#: `sclin.errors.reading` for the files of a model.
+reading = partial(
+    errors.reading,
+    remedy="It is damaged, or does not belong to this model: download it again.",
+    error=ModelError,
+)
 
 
 def load_weights(

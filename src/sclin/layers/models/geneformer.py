@@ -140,7 +140,7 @@ class Geneformer(Model):
             raise ModelError(
                 f"{folder} holds no Geneformer model: config.json and model.safetensors are needed."
             )
-        with reading(there[0]):
+        with reading(there[0], "Geneformer model"):
             config = BertConfig.from_pretrained(folder)
             if there[0].suffix == ".safetensors":
                 weights = load_file(there[0])

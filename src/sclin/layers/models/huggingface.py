@@ -91,7 +91,7 @@ class HuggingFaceEncoder(Model):
         weights = folder / "model.safetensors"
         if not weights.is_file():
             raise ModelError(f"{folder} has no model.safetensors.")
-        with reading(folder):
+        with reading(folder, "transformers folder"):
             module = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
         model = cls(module, **options)
         model.checkpoint_sha256 = file_sha256(weights)

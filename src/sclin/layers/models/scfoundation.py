@@ -60,7 +60,8 @@ def _vocabulary(path: str | Path | None) -> dict[str, int]:
 
 def _read(file: Path, key: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Flat configuration and weights of one set in the checkpoint."""
-    with reading(file, " as weights only, without other objects"):  # which could run
+    only = "checkpoint: it cannot be read as weights only, without other objects"  # could run
+    with reading(file, only):
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(content, dict) or key not in content:
         found = content if isinstance(content, dict) else ()

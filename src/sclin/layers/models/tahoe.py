@@ -212,7 +212,7 @@ class TahoeX1(Model):
         lost = [file for file in files if not (folder / file).is_file()]
         if lost:
             raise ModelError(f"{folder} lacks {', '.join(lost)}; a Tahoe-x1 folder holds all four.")
-        with reading(folder):
+        with reading(folder, "Tahoe-x1 folder"):
             vocabulary = json.loads((folder / files[0]).read_text())
             config = yaml.safe_load((folder / files[1]).read_text())
             collator = yaml.safe_load((folder / files[2]).read_text())
