@@ -17,6 +17,7 @@ if [ "${1:-}" = pack ]; then
   .venv/bin/python -m pip download --quiet --no-deps --only-binary=:all: --dest $here/wheels \
     --implementation cp --python-version "$version" "${platforms[@]}" --platform manylinux2014_x86_64 \
     $(.venv/bin/python -m pip freeze | grep -iE '^(anndata|zarr|numcodecs|donfig|google-crc32c|h5py|natsort|legacy-api-wrap|array-api-compat|pooch|platformdirs|jsonschema|jsonschema-specifications|referencing|rpds-py|scverse-misc|pandas|pytz|tzdata|python-dateutil|six|attrs)==')
+  .venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir $here/wheels .  # for its version
   rm -rf $here/fixtures && cp -rL "$SCLIN_FIXTURES" $here/fixtures && chmod -R u+w $here/fixtures
   find $here/fixtures -name '*single.npz' -o -name '*hidden_states.npz' | xargs rm -f
   .venv/bin/python benchmarks/gpu_check.py pack $here
@@ -28,5 +29,5 @@ python=${PYTHON:-python3}
 export OUT=${OUT:-$here/out}
 mkdir -p "$OUT"
 $python -m pip install --quiet --no-index --no-deps --no-compile --upgrade --target $here/site $here/wheels/*.whl
-export PYTHONPATH=$PWD/$here/site:$PWD/src PYTHONUNBUFFERED=1
+export PYTHONPATH=$PWD/src:$PWD/$here/site PYTHONUNBUFFERED=1
 $python benchmarks/gpu_check.py run $here
