@@ -49,18 +49,41 @@ class Packing:
         Rows of each cell that are tokens; less than `lengths` only when cells are padded.
     starts
         First row of each cell, on the device, ``(n_cells,)``.
+    ends
+        Row after the last of each cell, on the device, ``(n_cells,)``.
+    tokens
+        `valid` on the device, ``(n_cells,)``.
     """
 
     lengths: list[int]
     valid: list[int]
     starts: Tensor
+    ends: Tensor
+    tokens: Tensor
 
     @classmethod
     def of(cls, lengths: list[int], device: torch.device, *, padded: bool = False) -> Packing:
         """Describe a batch of cells, all padded to the longest when `padded`."""
-        rows = [max(lengths)] * len(lengths) if padded else list(lengths)
-        ends = torch.tensor(rows).cumsum(0)
-        return cls(rows, list(lengths), (ends - torch.tensor(rows)).to(device))
+        rows = torch.full((len(lengths),), max(lengths)) if padded else torch.tensor(lengths)
+        ends = rows.cumsum(0)
+        places = torch.stack([ends - rows, ends, torch.tensor(lengths)])
+        return cls(rows.tolist(), list(lengths), *to_device(places, device))
+
+    @property
+    def cells(self) -> Tensor:
+        """Cell of each row, ``(n_rows,)``."""
+        return torch.repeat_interleave(self.ends - self.starts, output_size=sum(self.lengths))
+
+    @property
+    def places(self) -> Tensor:
+        """Place of each row in its cell, ``(n_rows,)``."""
+        cells = self.cells
+        return torch.arange(len(cells), device=cells.device) - self.starts[cells]
+
+
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """Copy to the device without waiting for it."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x
 
 
 def _attend(qkv: Tensor, heads: int, packing: Packing) -> Tensor:
@@ -87,27 +110,24 @@ def _attend(qkv: Tensor, heads: int, packing: Packing) -> Tensor:
 
 
 def _attend_on_gpu(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
-    lengths = torch.tensor(packing.lengths, device=q.device)
     longest = max(packing.lengths)
     if q.dtype in (torch.bfloat16, torch.float16) and packing.lengths == packing.valid:
         from torch.nn.attention.varlen import varlen_attn
 
-        ends = functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
-        parts = (q.contiguous(), k.contiguous(), v.contiguous())
-        packed: Any = varlen_attn(*parts, ends, ends, longest, longest)
+        ends = functional.pad(packing.ends, (1, 0)).to(torch.int32)
+        packed: Any = varlen_attn(q, k, v, ends, ends, longest, longest)
         return packed
-    column = torch.arange(longest, device=q.device)
-    there = column < lengths[:, None]
-    keys = column < torch.tensor(packing.valid, device=q.device)[:, None]
+    rows = packing.cells * longest + packing.places
+    n_cells = len(packing.lengths)
 
     def pad(x: Tensor) -> Tensor:
-        full = x.new_zeros(len(lengths), longest, *x.shape[1:])
-        full[there] = x
-        return full.transpose(1, 2)
+        full = x.new_zeros(n_cells * longest, *x.shape[1:]).index_copy_(0, rows, x)
+        return full.view(n_cells, longest, *x.shape[1:]).transpose(1, 2)
 
-    mask = None if bool(keys.all()) else keys[:, None, None, :]
+    keys = torch.arange(longest, device=q.device) < packing.tokens[:, None]
+    mask = None if min(packing.valid) == longest else keys[:, None, None, :]
     out = functional.scaled_dot_product_attention(pad(q), pad(k), pad(v), attn_mask=mask)
-    return out.transpose(1, 2)[there]
+    return out.transpose(1, 2).flatten(0, 1)[rows]
 
 
 class Block(nn.Module):

@@ -6,6 +6,7 @@ import copy
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -214,9 +215,15 @@ def _write(
     total = sum(stop - start for start, stop in map(out.range, todo))
     batching = dict(out.manifest["batching"])
     padded = batching.pop("padded")
-    with tqdm(total=total, unit="cell", desc=model.name, disable=not progress or not total) as bar:
-        for number in todo:
-            cells = read(*out.range(number))
+    bar = tqdm(total=total, unit="cell", desc=model.name, disable=not progress or not total)
+    # Tokens of the next range are made, and the last one is written, while the model runs.
+    with bar, ThreadPoolExecutor(1) as beside:
+        coming = [beside.submit(read, *out.range(number)) for number in todo[:1]]
+        written = None
+        for number, following in zip(todo, [*todo[1:], None], strict=True):
+            cells = coming.pop().result()
+            if following is not None:
+                coming.append(beside.submit(read, *out.range(following)))
             n_tokens = np.where(cells.empty, 0, cells.lengths)
             pooled = pool_cells(
                 model,
@@ -231,7 +238,12 @@ def _write(
             bad = ~finite & (n_tokens > 0)
             for part in pooled.values():
                 part[:, bad] = np.nan
-            out.write(number, pooled, np.where(bad, -1, n_tokens), cells.cut)
+            if written is not None:
+                written.result()
+            state = np.where(bad, -1, n_tokens)
+            written = beside.submit(out.write, number, pooled, state, cells.cut)
+        if written is not None:
+            written.result()
 
 
 def pool_cells(
@@ -265,12 +277,15 @@ def pool_cells(
     def keep(group: NDArray[np.int64], pooled: Tensor, ready: Any) -> None:
         if ready is not None:
             ready.synchronize()
+        if len(group) > 1 and not pooled.isfinite().all():
+            run(group[:, None])  # each cell alone, so that one cannot spoil the others
+            return
         for part, columns in zip(result, pooled.split(widths, dim=2), strict=True):
             part[:, group] = columns.numpy()
         done(len(group))
 
-    waiting: list[Any] = []
-    with torch.inference_mode():
+    def run(groups: Iterable[NDArray[np.int64]]) -> None:
+        waiting: list[Any] = []
         for group in groups:
             parts = []
             for name, state, packing in model.states(cells.take(group), padded=padded, depth=depth):
@@ -282,6 +297,9 @@ def pool_cells(
             waiting = [group, *pooled]
         if waiting:
             keep(*waiting)
+
+    with torch.inference_mode():
+        run(groups)
     return dict(zip(poolings, result, strict=True))
 
 

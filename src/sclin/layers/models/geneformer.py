@@ -169,8 +169,7 @@ class Geneformer(Model):
 
     def embed(self, ids: Tensor, values: Tensor | None, packing: Packing) -> Tensor:
         """Gene plus rank plus type, normed."""
-        rank = torch.cat([torch.arange(n) for n in packing.lengths]).to(ids.device)
-        x = self.words(ids) + self.positions(rank)
+        x = self.words(ids) + self.positions(packing.places)
         return self.norm(x.add_(self.types.weight[0]))
 
 

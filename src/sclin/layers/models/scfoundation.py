@@ -288,10 +288,7 @@ class ScFoundation(Model):
         """Value plus gene."""
         pad = None
         if packing.lengths != packing.valid:
-            rows = torch.cat(
-                [torch.arange(n) >= v for n, v in zip(packing.lengths, packing.valid, strict=True)]
-            )
-            pad = rows.to(ids.device)
+            pad = packing.places >= packing.tokens[packing.cells]
         number = values.to(self.pos_emb.weight.dtype)
         return self.token_emb(number, pad).add_(self.pos_emb(ids))
 
