@@ -99,11 +99,27 @@ def geneformer(genes: list[str]):
     return Geneformer(config, None, tokens, medians, name="geneformer-v2-104m").eval()
 
 
+def transcriptformer(genes: list[str]):
+    from sclin.layers.models.transcriptformer import TranscriptFormer
+
+    special = ["unknown", "[START]", "[END]", "[RD]", "[CELL]", "[PAD]", "[MASK]"]
+    sizes = {
+        "embed_dim": 2048, "model_dim": 2048, "num_heads": 16, "num_layers": 12, "seq_len": 2047,
+        "activation": "gelu", "softcap": 10, "attn_bias": False, "fw_bias": False,
+        "log_counts_eps": 1e-6,
+    }  # fmt: skip
+    vocabulary = {name: i for i, name in enumerate([*special, *genes])}
+    config = {"model_config": sizes, "data_config": {"clip_counts": 30}}
+    assays = {"unknown": 0, "10x": 1}
+    return TranscriptFormer(config, vocabulary, 2560, assays, name="tf-sapiens").eval()
+
+
 #: Model, cells, and work of a block in FLOP from tokens n and width d.
 SHAPES = {
     "scfoundation": (scfoundation, 2142, lambda n, d: 24 * n * d**2 + 4 * n**2 * d),
     "geneformer-v2-104m": (geneformer, 2142, lambda n, d: 24 * n * d**2 + 4 * n**2 * d),
     "tahoe-x1-1.3b": (tahoe, 384, lambda n, d: 24 * n * d**2 + 4 * n**2 * d),
+    "tf-sapiens": (transcriptformer, 256, lambda n, d: 12 * n * d**2 + 2 * n**2 * d),
 }
 
 
@@ -120,6 +136,9 @@ def conformance(folder: Path) -> pd.DataFrame:
     """Largest error of every layer against the arrays of the official code, by precision."""
     from sclin import layers
 
+    def named(number: int) -> str:
+        return "embed" if number == 0 else f"block{number - 1}"
+
     fixtures = folder / "fixtures"
     cases = [
         (
@@ -128,11 +147,13 @@ def conformance(folder: Path) -> pd.DataFrame:
                 checkpoint=fixtures / "scfoundation/models.ckpt",
                 vocabulary=folder / "vocabulary.tsv",
             ),
-            "scfoundation/counts.h5ad", "scfoundation/layers_pooled.npz", "S", "{layer}/S",
+            "scfoundation/counts.h5ad", "scfoundation/layers_pooled.npz", "S",
+            lambda arrays, number: arrays[f"{named(number)}/S"],
         ),
         (
             lambda: layers.load_model("tahoe-x1", fixtures / "tahoe/tinyA-model"),
-            "tahoe/tinyA_counts.h5ad", "tahoe/tinyA_layers_pooled.npz", "CLS", "{layer}/CLS",
+            "tahoe/tinyA_counts.h5ad", "tahoe/tinyA_layers_pooled.npz", "CLS",
+            lambda arrays, number: arrays[f"{named(number)}/CLS"],
         ),
         (
             lambda: layers.load_model(
@@ -142,11 +163,16 @@ def conformance(folder: Path) -> pd.DataFrame:
                 gene_medians=fixtures / "geneformer/v1_tiny_gene_median_dictionary.json",
             ),
             "geneformer/v1_tiny_counts.h5ad", "geneformer/v1_tiny_pooled.npz", "mean",
-            "layer{number}/cell_mean",
+            lambda arrays, number: arrays[f"layer{number}/cell_mean"],
+        ),
+        (
+            lambda: layers.load_model("transcriptformer", fixtures / "transcriptformer/a"),
+            "transcriptformer/a/cells.h5ad", "transcriptformer/a/arrays.npz", "mean",
+            lambda arrays, number: arrays["mean"][number],
         ),
     ]  # fmt: skip
     rows = []
-    for load, counts, arrays, pooling, key in cases:
+    for load, counts, arrays, pooling, truth in cases:
         model, wanted = load(), np.load(fixtures / arrays)
         cells = ad.read_h5ad(fixtures / counts)
         for precision in PRECISIONS:
@@ -159,9 +185,8 @@ def conformance(folder: Path) -> pd.DataFrame:
                 )  # fmt: skip
                 worst = 0.0
                 for number in range(model.depth + 1):
-                    layer = "embed" if number == 0 else f"block{number - 1}"
-                    truth = wanted[key.format(layer=layer, number=number)]
-                    worst = max(worst, float(np.abs(store.read(number, pooling) - truth).max()))
+                    error = np.abs(store.read(number, pooling) - truth(wanted, number))
+                    worst = max(worst, float(error.max()))
                 rows.append(
                     {"model": model.name, "precision": precision, "padded": padded, "error": worst}
                 )
@@ -306,7 +331,7 @@ def profile(folder: Path) -> pd.DataFrame:
     from sclin.layers.engine import _copy, batches, pool_cells
 
     every, tables = real_cells(folder), []
-    for name in ("scfoundation", "tahoe-x1-1.3b"):
+    for name in ("scfoundation", "tahoe-x1-1.3b", "tf-sapiens"):
         n_cells = min(256 if name == "scfoundation" else 64, every.n_obs)
         model = built(name, tuple(every.var_names))
         tokens = model.reader(every, min_matched=0)(0, n_cells)

@@ -37,6 +37,10 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
     return _ACTIVATIONS[name.lower()]
 
 
+#: Queries whose scores are held at a time.
+_QUERIES = 512
+
+
 @dataclass(frozen=True)
 class Packing:
     """Where the cells of a batch lie.
@@ -53,6 +57,8 @@ class Packing:
         Row after the last of each cell, on the device, ``(n_cells,)``.
     tokens
         `valid` on the device, ``(n_cells,)``.
+    bias
+        Added to the score of each row as a key, ``(n_rows,)``; minus infinity hides it.
     """
 
     lengths: list[int]
@@ -60,14 +66,19 @@ class Packing:
     starts: Tensor
     ends: Tensor
     tokens: Tensor
+    bias: Tensor | None = None
 
     @classmethod
-    def of(cls, lengths: list[int], device: torch.device, *, padded: bool = False) -> Packing:
+    def of(
+        cls, lengths: list[int], device: torch.device, *, padded: bool = False,
+        bias: Tensor | None = None,
+    ) -> Packing:  # fmt: skip
         """Describe a batch of cells, all padded to the longest when `padded`."""
         rows = torch.full((len(lengths),), max(lengths)) if padded else torch.tensor(lengths)
         ends = rows.cumsum(0)
         places = torch.stack([ends - rows, ends, torch.tensor(lengths)])
-        return cls(rows.tolist(), list(lengths), *to_device(places, device))
+        starts, ends, tokens = to_device(places, device)
+        return cls(rows.tolist(), list(lengths), starts, ends, tokens, bias)
 
     @property
     def cells(self) -> Tensor:
@@ -130,6 +141,31 @@ def _attend_on_gpu(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
     return out.transpose(1, 2).flatten(0, 1)[rows]
 
 
+def _attend_causally(qkv: Tensor, heads: int, packing: Packing, softcap: float) -> Tensor:
+    """Attention to earlier keys, their bias added and the scores capped, ``(n_rows, width)``.
+
+    No fused kernel knows all three, so scores are made for a block of queries at a time.
+    """
+    n, width = qkv.shape[0], qkv.shape[1] // 3
+    q, k, v = qkv.view(n, 3, heads, width // heads).permute(1, 2, 0, 3)
+    out, start = q.new_empty(heads, n, width // heads), 0
+    bias = qkv.new_zeros(n) if packing.bias is None else packing.bias
+    for rows in packing.lengths:
+        for first in range(start, start + rows, _QUERIES):
+            stop = min(first + _QUERIES, start + rows)
+            score = (q[:, first:stop] @ k[:, start:stop].transpose(1, 2)).float()
+            score = score.div_((width // heads) ** 0.5).add_(bias[start:stop])
+            if softcap:
+                score = score.div_(softcap).tanh_().mul_(softcap)
+            column = torch.arange(start, stop, device=q.device)
+            hidden = (column > column[first - start :, None]) | bias[start:stop].isneginf()
+            weight = score.masked_fill_(hidden, -torch.inf).softmax(-1)
+            weight = weight.masked_fill_(hidden.all(1)[:, None], 0)  # it sees no key at all
+            out[:, first:stop] = weight.to(v.dtype) @ v[:, start:stop]
+        start += rows
+    return out.transpose(0, 1).reshape(n, width)
+
+
 class Block(nn.Module):
     """One encoder block, norm first or norm last.
 
@@ -143,29 +179,46 @@ class Block(nn.Module):
         Name of the activation.
     eps
         Added to the variance in both norms.
+    normed
+        With the norm first, whether ``f`` is added to ``norm(x)`` rather than to ``x``.
+    causal, softcap
+        Whether a token sees earlier ones only, and the largest score it can give one (0: any).
+    biases
+        Whether the layers of the attention, and those of the feed-forward part, have biases.
     """
 
     def __init__(
-        self, width: int, hidden: int, heads: int, *, norm_first: bool, act: str, eps: float
-    ) -> None:
+        self, width: int, hidden: int, heads: int, *, norm_first: bool, act: str, eps: float,
+        normed: bool = False, causal: bool = False, softcap: float = 0.0,
+        biases: tuple[bool, bool] = (True, True),
+    ) -> None:  # fmt: skip
         super().__init__()
         if width % heads:
             raise ModelError(f"A width of {width} does not divide into {heads} heads.")
         self.heads, self.norm_first, self.act = heads, norm_first, activation(act)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        self.up = nn.Linear(width, hidden)
-        self.down = nn.Linear(hidden, width)
+        self.normed, self.causal, self.softcap = normed, causal, softcap
+        self.qkv = nn.Linear(width, 3 * width, bias=biases[0])
+        self.out = nn.Linear(width, width, bias=biases[0])
+        self.up = nn.Linear(width, hidden, bias=biases[1])
+        self.down = nn.Linear(hidden, width, bias=biases[1])
         self.norm1 = nn.LayerNorm(width, eps=eps)
         self.norm2 = nn.LayerNorm(width, eps=eps)
 
     def forward(self, x: Tensor, packing: Packing) -> Tensor:
         """Run the block on ``(n_rows, width)``; `x` may be overwritten."""
         if self.norm_first:
-            x = x.add_(self.out(_attend(self.qkv(self.norm1(x)), self.heads, packing)))
-            return x.add_(self.down(self.act(self.up(self.norm2(x)))))
-        x = self.norm1(x.add_(self.out(_attend(self.qkv(x), self.heads, packing))))
+            y = self.norm1(x)
+            x = (y if self.normed else x).add_(self._attention(y, packing))
+            y = self.norm2(x)
+            return (y if self.normed else x).add_(self.down(self.act(self.up(y))))
+        x = self.norm1(x.add_(self._attention(x, packing)))
         return self.norm2(x.add_(self.down(self.act(self.up(x)))))
+
+    def _attention(self, x: Tensor, packing: Packing) -> Tensor:
+        qkv = self.qkv(x)
+        if self.causal:
+            return self.out(_attend_causally(qkv, self.heads, packing, self.softcap))
+        return self.out(_attend(qkv, self.heads, packing))
 
 
 class Encoder(nn.Module):

@@ -20,6 +20,7 @@ MODELS = {
     "tahoe-x1": "path=, a folder with model.safetensors, vocab.json and two .yml files",
     "geneformer": "path=, a folder with config.json and model.safetensors; where it lacks them, "
     "token_dictionary= and gene_medians=",
+    "transcriptformer": "path=, the official folder or .tar.gz",
     "huggingface": "path=, a folder of any transformers encoder, vocabulary= and tokenizer=",
     "tiny": "path=, a folder written by layers.tiny.train",
 }
@@ -29,6 +30,7 @@ _ADAPTERS = {
     "scfoundation": ("scfoundation", "ScFoundation"),
     "tahoe-x1": ("tahoe", "TahoeX1"),
     "geneformer": ("geneformer", "Geneformer"),
+    "transcriptformer": ("transcriptformer", "TranscriptFormer"),
     "huggingface": ("huggingface", "HuggingFaceEncoder"),
 }
 
@@ -39,17 +41,17 @@ def load_model(name: str, path: str | Path | None = None, **options: Any) -> Mod
     Parameters
     ----------
     name
-        A family (``scfoundation``, ``tahoe-x1``, ``geneformer``, ``huggingface``, ``tiny``) or a
-        model of the catalogue, such as ``tahoe-x1-70m``, which is fetched from its hub. The
-        licence of the weights is shown before anything is fetched.
+        A family (``scfoundation``, ``tahoe-x1``, ``geneformer``, ``transcriptformer``,
+        ``huggingface``, ``tiny``) or a model of the catalogue, such as ``tahoe-x1-70m``, which is
+        fetched from its hub. The licence of the weights is shown before anything is fetched.
     path
         Folder of the model, where it has one.
     options
         What the family takes: ``checkpoint``, ``vocabulary``, ``key``, ``depth_token``,
         ``values`` (scFoundation); ``drug``, ``official_3b``, ``max_length`` (Tahoe-x1);
-        ``token_dictionary``, ``gene_medians``, ``ensembl_mapping`` (Geneformer); ``tokenizer``
-        (any encoder). ``random_weights=True`` with ``seed`` keeps the architecture and draws new
-        weights, as a control.
+        ``token_dictionary``, ``gene_medians``, ``ensembl_mapping`` (Geneformer); ``species``,
+        ``assay`` (TranscriptFormer); ``tokenizer`` (any encoder). ``random_weights=True`` with
+        ``seed`` keeps the architecture and draws new weights, as a control.
 
     Returns
     -------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from sclin.errors import ModelError
 from sclin.layers.encoder import Encoder, Packing, to_device
 from sclin.layers.tokens import Cells, GeneMatch, check_values, match_genes, read_rows
 
-__all__ = ["Model", "file_sha256", "load_weights", "reading"]
+__all__ = ["Model", "file_sha256", "join_qkv", "load_weights", "reading"]
 
 
 def file_sha256(path: str | Path) -> str:
@@ -79,6 +79,16 @@ def load_weights(
             f"{where} does not hold this model: {found[:400]}\n"
             "Check that the file belongs to this model and size."
         ) from error
+
+
+def join_qkv(weights: Mapping[str, Tensor], parts: Sequence[str]) -> dict[str, Tensor]:
+    """Make one tensor ``qkv`` of query, key and value, whose names hold `parts` in this order."""
+    out = dict(weights)
+    for key in weights:
+        three = [key.replace(parts[0], part) for part in parts]
+        if parts[0] in key and all(name in out for name in three):
+            out[key.replace(parts[0], "qkv")] = torch.cat([out.pop(name) for name in three])
+    return out
 
 
 class Model(nn.Module):
@@ -231,6 +241,10 @@ class Model(nn.Module):
         """Return layer 0, ``(n_rows, width)``; values are there when `encode` gives them."""
         raise NotImplementedError
 
+    def key_bias(self, values: Tensor) -> Tensor | None:
+        """What the attention adds to the score of each token as a key, ``(n_rows,)``, if any."""
+        return None
+
     def states(
         self, cells: Cells, *, padded: bool = False, depth: int | None = None
     ) -> Iterator[tuple[str, Tensor, Packing]]:
@@ -252,13 +266,14 @@ class Model(nn.Module):
             cells lie in it.
         """
         device = next(self.parameters()).device
-        packing = Packing.of(cells.lengths.tolist(), device, padded=padded)
         ids, values = cells.ids, cells.values  # noqa: PD011
         if padded:
             ids = cells.padded(ids, self.padding_id).ravel()
             if values is not None:
                 values = cells.padded(values, self.padding_value).ravel()
         numbers = None if values is None else to_device(torch.from_numpy(values), device)
+        bias = None if numbers is None else self.key_bias(numbers)
+        packing = Packing.of(cells.lengths.tolist(), device, padded=padded, bias=bias)
         x = self.embed(to_device(torch.from_numpy(ids), device), numbers, packing)
         for name, state in zip(
             self.layers, self.encoder.run(x, packing, depth=depth), strict=False

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sclin.datasets import readers
 from sclin.errors import ModelError
 from sclin.layers.encoder import Encoder, Packing
-from sclin.layers.models.base import Model, file_sha256, load_weights, reading
+from sclin.layers.models.base import Model, file_sha256, join_qkv, load_weights, reading
 from sclin.layers.tokens import Cells, GeneMatch, with_specials
 
 __all__ = ["Geneformer"]
@@ -33,6 +33,7 @@ _RENAMES = {
     "output.dense": "down",
     "output.LayerNorm": "norm2",
 }
+_QKV = tuple(f"attention.self.{part}" for part in ("query", "key", "value"))
 
 
 def dictionary(folder: Path, given: str | Path | None, pattern: str) -> dict[str, Any]:
@@ -111,7 +112,8 @@ class Geneformer(Model):
         self.final_is = str(max(self.depth - 1, 0))
         if weights is not None:
             unused = "cls.", "pooler.", "embeddings.position_ids"
-            load_weights(self, _joined(weights, self.depth), _RENAMES, where=name, unused=unused)
+            named = join_qkv({k.removeprefix("bert."): v for k, v in weights.items()}, _QKV)
+            load_weights(self, named, _RENAMES, where=name, unused=unused)
 
     @classmethod
     def load(
@@ -192,16 +194,4 @@ def _medians(
         )
     out = np.ones(highest + 1)
     out[[vocabulary[gene] for gene in genes]] = [medians[gene] for gene in genes]
-    return out
-
-
-def _joined(weights: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
-    """Make one matrix of query, key and value in each block."""
-    out = {key.removeprefix("bert."): tensor for key, tensor in weights.items()}
-    for block in range(depth):
-        stem = f"encoder.layer.{block}"
-        for kind in ("weight", "bias"):
-            parts = [f"{stem}.attention.self.{part}.{kind}" for part in ("query", "key", "value")]
-            if all(part in out for part in parts):
-                out[f"{stem}.qkv.{kind}"] = torch.cat([out.pop(part) for part in parts])
     return out
