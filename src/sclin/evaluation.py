@@ -47,9 +47,12 @@ class Results:
         Rows of `sclin.results`, one number each.
     predictions
         One row per test cell, representation and head: ``cell``, ``group``, ``fold``,
-        ``representation``, ``head``, ``variant``, ``y_true``, ``y_pred``. Of `measure`: one row
-        per unit, representation and metric, with its ``value``. Without them, as for rows read
-        from a file, comparisons are read from the rows that `comparisons` wrote.
+        ``representation``, ``head``, ``variant``, ``y_true``, ``y_pred``. In a fold whose test
+        part holds a class that the training part lacks, ``score`` is how well the cell fits what
+        the head has learnt: its ``score_samples``, or else its highest probability; elsewhere
+        it is missing. Of `measure`: one row per unit, representation and metric, with its
+        ``value``. Without them, as for rows read from a file, comparisons are read from the rows
+        that `comparisons` wrote.
     probabilities
         Class probabilities by representation and head, rows as in ``predictions``.
     left_out
@@ -292,12 +295,20 @@ def _pairs(X: Any, rows: NDArray[np.intp], targets: Sequence[Any]) -> pd.DataFra
     return pd.DataFrame(products(X), rows, rows) if len(rows) < min(X.shape[1], most) else None
 
 
+def _fits(estimator: Any, X: Any, proba: pd.DataFrame | None) -> Any:
+    """How well cells fit what was learnt, high for the classes of the training part."""
+    if hasattr(estimator, "score_samples"):
+        return estimator.score_samples(X)
+    return np.nan if proba is None else proba.max(axis=1)
+
+
 def _fit_fold(
     name: str, thing: Any, X: Any, pairs: Any, cells: AnnData, y: NDArray[Any],
     targets: Sequence[tuple[str, str, Any]], seed: int, fold: Fold,
 ) -> list[Any]:  # fmt: skip
-    """Predictions and probabilities of each target, or why its head refuses."""
+    """Predictions, probabilities and fit of each target, or why its head refuses."""
     _, train, test = fold
+    new = not np.isin(y[test], y[train]).all()
     if X is None:
         X_train, X_test = embed(thing, cells[train], cells[train], cells[test], name=name)
         pairs = _pairs(X_train, train, targets)
@@ -315,7 +326,8 @@ def _fit_fold(
             proba = None
             if hasattr(estimator, "predict_proba"):
                 proba = pd.DataFrame(estimator.predict_proba(X_test), columns=estimator.classes_)
-            found.append((np.asarray(estimator.predict(X_test)), proba))
+            fits = _fits(estimator, X_test, proba) if new else np.nan
+            found.append((np.asarray(estimator.predict(X_test)), proba, fits))
         except InputError as error:
             found.append(str(error))
     return found
@@ -346,10 +358,11 @@ def _joined(
     frame = pd.DataFrame({"row": rows, "cell": cells.obs_names[rows], "y_true": y[rows]})
     frame["group"] = "" if units is None else units[rows]
     frame["fold"] = np.repeat([name for name, _, _ in folds], [len(test) for _, _, test in folds])
-    frame["y_pred"] = np.concatenate([y_pred for y_pred, _ in parts])
+    frame["y_pred"] = np.concatenate([y_pred for y_pred, *_ in parts])
+    frame["score"] = np.concatenate([np.broadcast_to(fits, len(p)) for p, _, fits in parts])
     if parts[0][1] is None:
         return frame, None
-    proba = pd.concat([p for _, p in parts], ignore_index=True)
+    proba = pd.concat([p for _, p, _ in parts], ignore_index=True)
     return frame, proba.reindex(columns=np.unique(y)).fillna(0.0)
 
 

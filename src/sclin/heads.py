@@ -39,6 +39,10 @@ def _blocks(Z: Standardized) -> Iterator[tuple[NDArray[np.intp], NDArray[np.floa
         yield rows, Z.cells(rows)
 
 
+def _lengths(block: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.maximum(np.linalg.norm(block, axis=1), np.finfo(float).tiny)
+
+
 class _Centred(ClassifierMixin, BaseEstimator):
     """What the heads share: classes, centred cells, and the class of the highest score."""
 
@@ -160,22 +164,30 @@ class KNNHead(_Centred):
         n, k = len(self.codes_), self.n_neighbors
         if n < k:
             raise InputError(f"{n} cells are fewer than {k} neighbours; lower n_neighbors.")
-        norms = [np.linalg.norm(block, axis=1) for _, block in _blocks(self.cells_)]
-        self.norms_ = np.maximum(np.concatenate(norms), np.finfo(float).tiny)
+        self.norms_ = np.concatenate([_lengths(block) for _, block in _blocks(self.cells_)])
         return self
+
+    def _cosines(self, Z: Standardized) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
+        """Row numbers of some cells at a time, and their cosines with all training cells."""
+        for rows, block in _blocks(Z):
+            likeness = self.cells_.dot(np.ascontiguousarray(block.T)).T / self.norms_
+            yield rows, likeness / _lengths(block)[:, None]
 
     def _scores(self, X: Any) -> NDArray[np.float64]:
         Z = self._centred(X)
         votes = np.zeros((Z.shape[0], len(self.classes_)))
-        for rows, block in _blocks(Z):
-            # The length of the cell itself does not change which cells are nearest.
-            cosine = self.cells_.dot(np.ascontiguousarray(block.T)).T / self.norms_
+        for rows, cosine in self._cosines(Z):
             near = np.argpartition(-cosine, self.n_neighbors - 1, axis=1)[:, : self.n_neighbors]
             for column in self.codes_[near].T:
                 votes[rows, column] += 1
         return votes / self.n_neighbors
 
     predict_proba = _scores  # shares of the neighbours
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """How well each cell fits what was learnt: its cosine with the nearest training cell."""
+        cosines = self._cosines(self._centred(X))
+        return np.concatenate([cosine.max(axis=1) for _, cosine in cosines])
 
 
 class CentroidHead(_Centred):
@@ -190,6 +202,11 @@ class CentroidHead(_Centred):
 
     def _scores(self, X: Any) -> NDArray[np.float64]:
         return self._centred(X).dot(self.directions_)
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """How well each cell fits what was learnt: its cosine with the nearest average."""
+        lengths = [_lengths(block) for _, block in _blocks(self._centred(X))]
+        return self._scores(X).max(axis=1) / np.concatenate(lengths)
 
 
 class ProjectionHead(CentroidProjection):

@@ -222,6 +222,21 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
         even = softmax(coefficients, axis=1)  # where no coefficient is positive
         return np.divide(positive, total, out=even, where=total > 0)
 
+    def score_samples(self, X: Any) -> np.ndarray:
+        """How well each cell fits the basis: the length of its projection, of a cell of length 1.
+
+        Parameters
+        ----------
+        X
+            Cells x genes, as in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray
+            One number per cell, from 0 to 1; the squares of it and of the residual add up to 1.
+        """
+        return np.linalg.norm(self.coefficients(X) @ self.basis_.T, axis=1)
+
     def contributions(self, X: Any, label: Any) -> pd.Series:
         """Split the mean coefficient of cells on one class into a part per gene.
 

@@ -117,3 +117,13 @@ def test_centroid_is_the_largest_cosine_with_centred_class_means(counts, y):
 def test_what_makes_no_sense_is_refused(counts, y, call, words):
     with pytest.raises(InputError, match=words):
         call(counts, y)
+
+
+def test_a_cell_fits_by_its_cosine_with_the_nearest_cell_or_average(counts, y):
+    Z, new = counts[:150].toarray().astype(float), counts[150:160].toarray().astype(float)
+    knn, centroid = (heads.head(name).fit(Z, y[:150]) for name in ("knn", "centroid"))
+    unit = [M / np.linalg.norm(M, axis=1, keepdims=True) for M in (Z - Z.mean(0), new - Z.mean(0))]
+    averages = np.array([(Z - Z.mean(0))[y[:150] == kind].mean(0) for kind in knn.classes_])
+    averages /= np.linalg.norm(averages, axis=1, keepdims=True)
+    np.testing.assert_allclose(knn.score_samples(new), (unit[1] @ unit[0].T).max(axis=1))
+    np.testing.assert_allclose(centroid.score_samples(new), (unit[1] @ averages.T).max(axis=1))
