@@ -148,21 +148,24 @@ def _attend_causally(qkv: Tensor, heads: int, packing: Packing, softcap: float) 
     """
     n, width = qkv.shape[0], qkv.shape[1] // 3
     q, k, v = qkv.view(n, 3, heads, width // heads).permute(1, 2, 0, 3)
-    out, start = q.new_empty(heads, n, width // heads), 0
     bias = qkv.new_zeros(n) if packing.bias is None else packing.bias
+    unseen, cap = bias.isneginf(), softcap or 1.0
+    q, bias = q * (1 / (cap * (width // heads) ** 0.5)), bias / cap
+    out, start = q.new_empty(heads, n, width // heads), 0
     for rows in packing.lengths:
         for first in range(start, start + rows, _QUERIES):
             stop = min(first + _QUERIES, start + rows)
             score = (q[:, first:stop] @ k[:, start:stop].transpose(1, 2)).float()
-            score = score.div_((width // heads) ** 0.5).add_(bias[start:stop])
-            if softcap:
-                score = score.div_(softcap).tanh_().mul_(softcap)
+            score = score.add_(bias[start:stop])
+            score = score.tanh_().mul_(softcap) if softcap else score
             column = torch.arange(start, stop, device=q.device)
-            hidden = (column > column[first - start :, None]) | bias[start:stop].isneginf()
-            weight = score.masked_fill_(hidden, -torch.inf).softmax(-1)
-            weight = weight.masked_fill_(hidden.all(1)[:, None], 0)  # it sees no key at all
-            out[:, first:stop] = weight.to(v.dtype) @ v[:, start:stop]
+            hidden = (column > column[first - start :, None]) | unseen[start:stop]
+            weight = score.masked_fill_(hidden, -torch.inf).softmax(-1).to(v.dtype)
+            out[:, first:stop] = weight @ v[:, start:stop]
         start += rows
+    # A cell whose first token is no key leaves that token nothing to look at.
+    head = packing.starts
+    out[:, head] = out[:, head].masked_fill(unseen[head][:, None], 0)
     return out.transpose(0, 1).reshape(n, width)
 
 
