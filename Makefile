@@ -37,7 +37,7 @@ SCORES    := $(EXECUTED)/16_scoreboard.ipynb
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book chapters html run params env serve freeze compare exercises slides bundle
+.PHONY: help setup book chapters html run paper params env serve freeze compare exercises slides bundle
 .PHONY: lint unit check small browser test lock clean distclean
 
 help:  ## list the tasks
@@ -101,6 +101,10 @@ compare: chapters  ## hold the results of PROFILE against the frozen ones
 
 run: $(STAMP)  ## run one notebook: make run NB=05_cell_types P="-p n_components 50"
 	@$(SCLIN) run $(NB) --profile $(PROFILE) $(P)
+
+# What is finished is not run again; book/cluster.md says how a cluster runs the parts side by side.
+paper: $(STAMP)  ## run the papers' data in parts: make paper TASK=cell_types ORGAN=lung
+	@$(BIN)/python book/_ext/paper.py $(TASK) $(ORGAN) $(P)
 
 params: $(STAMP)  ## show the parameters of one notebook: make params NB=05_cell_types
 	@$(SCLIN) params $(NB)

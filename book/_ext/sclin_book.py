@@ -23,6 +23,7 @@ import chapters
 import corrections
 import explorer
 import front
+import paper
 import papers
 import tables
 from docutils import nodes
@@ -49,6 +50,7 @@ PASSAGES = {
         corrections.worst,
         corrections.all_flaws,
         explorer.depths,
+        paper.paper_parts,
         papers.claims_summary,
         papers.claims_table,
         api.api,

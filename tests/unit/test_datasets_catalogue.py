@@ -187,7 +187,8 @@ def test_every_load_leaves_provenance(tmp_path, monkeypatch):
 def test_the_catalogue_is_complete():
     assert len(CATALOGUE["tabula_sapiens"].choices) == 26
     assert len(CATALOGUE["testis"].choices) == 9
-    assert CATALOGUE["cd4_perturb"].choices == ["Rest", "Stim8hr", "Stim48hr"]
+    for screen in ("cd4_perturb", "cd4_perturb_D2", "cd4_perturb_D3", "cd4_perturb_D4"):
+        assert CATALOGUE[screen].choices == ["Rest", "Stim8hr", "Stim48hr"]
     for entry in CATALOGUE.values():
         assert entry.tier == "simulated" or entry.all_files()
         for file in entry.all_files():

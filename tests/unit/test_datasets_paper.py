@@ -117,21 +117,25 @@ def perturbed() -> ad.AnnData:
     return out
 
 
-@pytest.mark.parametrize("state", ["Rest", "Stim8hr", "Stim48hr"])
-def test_cd4_perturb_is_opened_backed(site, tmp_path, state, monkeypatch):
-    key = f"/genome-scale-tcell-perturb-seq/marson2025_data/D1_{state}.assigned_guide.h5ad"
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [("cd4_perturb", "Rest"), ("cd4_perturb", "Stim8hr"), ("cd4_perturb_D4", "Stim48hr")],
+)
+def test_cd4_perturb_is_opened_backed(site, tmp_path, name, state, monkeypatch):
+    donor = name[-2:] if name[-2] == "D" else "D1"
+    key = f"/genome-scale-tcell-perturb-seq/marson2025_data/{donor}_{state}.assigned_guide.h5ad"
     body = put(site, key, perturbed(), tmp_path)
-    entry = datasets.catalogue()["cd4_perturb"]
+    entry = datasets.catalogue()[name]
     file = entry.files_of(state)[0]
     if file.bytes:  # the real file fills a disk; this one has the same layout
         monkeypatch.setitem(entry.record["variant"]["files"][state][0], "bytes", len(body))
-    got = datasets.load("cd4_perturb", state=state)
+    got = datasets.load(name, state=state)
     assert got.isbacked and got.uns["sclin"]["values"] == "counts"
     assert got.obs["perturbation"].value_counts().to_dict() == {"IL2": 20, "control": 20}
-    assert set(got.obs["condition"]) == {state} and set(got.obs["donor"]) == {"D1"}
+    assert set(got.obs["condition"]) == {state} and set(got.obs["donor"]) == {donor}
     np.testing.assert_array_equal(got.X[3:5].toarray(), perturbed().X[3:5].toarray())
     got.file.close()
-    whole = datasets.load("cd4_perturb", state=state, backed=False)
+    whole = datasets.load(name, state=state, backed=False)
     assert not whole.isbacked and whole.var_names[0] == "ENSG00000000000"
 
 
