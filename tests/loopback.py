@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -22,12 +24,31 @@ class Site:
     ranges: bool = True
     log: list[tuple[str, str | None]] = field(default_factory=list)
 
+    def hub(self, repo: str, files: dict[str, bytes], commit: str = "a" * 40) -> None:
+        """Serve files as a repository of the model hub does, at ``main`` and at their commit."""
+        large = [file for file in files if file.endswith(".safetensors")]
+        siblings = [{"rfilename": file, "size": len(body)} for file, body in files.items()]
+        for one in siblings:
+            if one["rfilename"] in large:
+                one["lfs"] = {"sha256": hashlib.sha256(files[one["rfilename"]]).hexdigest()}
+        answer = json.dumps({"sha": commit, "siblings": siblings}).encode()
+        for revision in ("main", commit):
+            self.files[f"/api/models/{repo}/revision/{revision}?blobs=true"] = answer
+        for file, body in files.items():
+            self.files[f"/{repo}/resolve/{commit}/{file}"] = body
+
 
 @contextmanager
 def serve() -> Iterator[Site]:
     site = Site()
 
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            site.log.append((self.path, "HEAD"))
+            self.send_response(200 if self.path in site.files else 404)
+            self.send_header("Content-Length", str(len(site.files.get(self.path, b""))))
+            self.end_headers()
+
         def do_GET(self) -> None:
             wanted = self.headers.get("Range")
             site.log.append((self.path, wanted))

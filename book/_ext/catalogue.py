@@ -114,7 +114,7 @@ def models(root: Path) -> str:
     rows = [
         [
             f"`{entry.name}`",
-            f"{(entry.parameters or 0) / 1e6:,.0f} M",
+            f"{entry.parameters / 1e6:,.0f} M" if entry.parameters else "not known",
             entry.layers,
             entry.width,
             _number(entry.context),

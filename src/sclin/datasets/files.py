@@ -189,12 +189,14 @@ def fetch_file(file: RemoteFile, *, progress: bool | None = None) -> Path:
     for source in file.sources:
         with TemporaryDirectory(dir=folder) as scratch:
             try:
-                part = _get(source, Path(scratch) / file.name, progress)
+                part = _get(source, Path(scratch) / Path(file.name).name, progress)
             except (DataError, OSError) as error:
                 problems.append(str(error))
                 continue
             if file.sha256 in (None, sha256_of(part)):
-                return part.replace(folder / file.name)
+                target = folder / file.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                return part.replace(target)
             problems.append(f"{source} gave the wrong sha256 {sha256_of(part)}.")
     wanted = f" with sha256 {file.sha256}" if file.sha256 else ""
     problems = list(dict.fromkeys(problems))

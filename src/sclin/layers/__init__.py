@@ -1,7 +1,8 @@
 """Every layer of a single-cell foundation model, in one pass.
 
 `load_model` reads an official checkpoint, `extract` writes every layer of every cell into a
-`LayerStore`, and `find_store` gives that store back wherever ``layer:MODEL/i`` is asked for.
+`LayerStore`, and `find_store` gives that store back wherever ``layer:MODEL/i`` is asked for;
+`stores` does all of this for a model's name.
 `tiny` trains a small model of the same kind in about a minute.
 
 Importing this package loads neither torch nor transformers: the names below do when first used.
@@ -17,9 +18,10 @@ _HOMES = {
     "extract": "engine",
     "find_store": "store",
     "load_model": "models",
+    "stores": "engine",
     "tiny": "tiny",
 }
-__all__ = ["LayerStore", "extract", "find_store", "load_model", "tiny"]
+__all__ = ["LayerStore", "extract", "find_store", "load_model", "stores", "tiny"]
 
 
 def __getattr__(name: str) -> Any:

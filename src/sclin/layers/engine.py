@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import platform
@@ -20,10 +21,10 @@ from tqdm import tqdm
 import sclin
 from sclin.errors import InputError, ModelError
 from sclin.layers.models.base import Model
-from sclin.layers.store import LayerStore, chosen, open_or_create, stores_folder
+from sclin.layers.store import LayerStore, chosen, find_store, open_or_create, stores_folder
 from sclin.layers.tokens import Cells, dataset_id, fingerprints, open_cells
 
-__all__ = ["batches", "extract", "pool_cells"]
+__all__ = ["batches", "extract", "pool_cells", "stores"]
 
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 #: Pooled numbers of one range stay below this many bytes in memory.
@@ -167,6 +168,62 @@ def extract(
     if not out.unfinished:
         _report(out, progress=progress)
     return out
+
+
+def stores(
+    name: str, adata: ad.AnnData, *, steps: int = 60, n_trained: int = 5, **options: Any
+) -> list[LayerStore]:
+    """Layers of cells by a model of this name, found or made.
+
+    Parameters
+    ----------
+    name
+        ``tiny``, which is trained on these cells once with each of `n_trained` seeds, or a model
+        as `sclin.layers.load_model` takes it; ``-random`` after it draws new weights, and
+        ``-shuffled`` gives each gene the embedding of another.
+    adata
+        Cells, in memory.
+    steps, n_trained
+        Batches of one training of ``tiny``, and number of trainings.
+    options
+        For `sclin.layers.load_model`.
+
+    Returns
+    -------
+    list of LayerStore
+        One a training; none, after one printed line, where the model cannot be had or does not
+        take these cells.
+
+    Raises
+    ------
+    ModelError
+        When no model is called so.
+    """
+    from sclin.layers import tiny
+    from sclin.layers.models import family_of, load_model, shuffle_genes
+
+    model, dash, control = name.rpartition("-")
+    random, shuffled = control == "random", control == "shuffled"
+    model = model if dash and (random or shuffled) else name
+    if model == "tiny":
+        found = []
+        for seed in [0] if random else range(1, n_trained + 1):
+            network: Model = tiny.cached(
+                adata, random_weights=random, steps=steps, seed=seed, progress=False
+            )
+            if shuffled:
+                shuffle_genes(network, seed)
+            found.append(extract(network, adata, progress=False))
+        return found
+    family_of(model)
+    try:
+        with contextlib.suppress(ModelError):
+            return [find_store(name, adata)]
+        network = load_model(model, random_weights=random, shuffled_genes=shuffled, **options)
+        return [extract(network, adata)]
+    except ModelError as error:
+        print(f"{name} is left out: {str(error).splitlines()[0]}")
+        return []
 
 
 def _manifest(

@@ -35,6 +35,14 @@ _ADAPTERS = {
 }
 
 
+def family_of(name: str) -> str:
+    """Return the family of a model; an unknown name is an error."""
+    family = next((f for f in MODELS if name == f or name.startswith(f + "-")), None)
+    if family is None:
+        raise unknown("model", name, MODELS, error=ModelError)
+    return family
+
+
 def load_model(name: str, path: str | Path | None = None, **options: Any) -> Model:
     """Load a model from its official files.
 
@@ -51,7 +59,8 @@ def load_model(name: str, path: str | Path | None = None, **options: Any) -> Mod
         ``values`` (scFoundation); ``drug``, ``official_3b``, ``max_length`` (Tahoe-x1);
         ``token_dictionary``, ``gene_medians``, ``ensembl_mapping`` (Geneformer); ``species``,
         ``assay`` (TranscriptFormer); ``tokenizer`` (any encoder). ``random_weights=True`` with
-        ``seed`` keeps the architecture and draws new weights, as a control.
+        ``seed`` keeps the architecture and draws new weights; ``shuffled_genes=True`` keeps the
+        weights and gives each gene the embedding of another. Both are controls.
 
     Returns
     -------
@@ -63,10 +72,8 @@ def load_model(name: str, path: str | Path | None = None, **options: Any) -> Mod
     ModelError
         Unknown name or option, missing or damaged files, keys that do not fit.
     """
-    family = next((f for f in MODELS if name == f or name.startswith(f + "-")), None)
-    if family is None:
-        raise unknown("model", name, MODELS, error=ModelError)
-    random_weights = bool(options.pop("random_weights", False))
+    family = family_of(name)
+    controls = [name for name in _CONTROLS if options.pop(name, False)]
     seed = int(options.pop("seed", 0))
     if path is None and "checkpoint" not in options:
         if name in MODELS:
@@ -76,7 +83,9 @@ def load_model(name: str, path: str | Path | None = None, **options: Any) -> Mod
         path, found = fetch_model(name)
         options = {**found, **options}
     model = _load(family, name, path, options)
-    return _randomised(model, seed) if random_weights else model
+    for control in controls:
+        _CONTROLS[control](model, seed)
+    return model
 
 
 def _load(family: str, name: str, path: Any, options: dict[str, Any]) -> Model:
@@ -101,7 +110,7 @@ def _load(family: str, name: str, path: Any, options: dict[str, Any]) -> Model:
     return model
 
 
-def _randomised(model: Model, seed: int) -> Model:
+def draw_weights(model: Model, seed: int) -> None:
     """Draw new weights of the same spread for every matrix; norms and biases start afresh."""
     import torch
 
@@ -117,4 +126,21 @@ def _randomised(model: Model, seed: int) -> Model:
                 module.reset_parameters()
     model.name = f"{model.name}-random"
     model.checkpoint_sha256 = f"random-{seed}-{model.checkpoint_sha256}"
-    return model
+
+
+def shuffle_genes(model: Model, seed: int) -> None:
+    """Give each gene the embedding of another; special tokens keep theirs."""
+    import torch
+
+    tables = (module for module in model.modules() if isinstance(module, torch.nn.Embedding))
+    table = max(tables, key=lambda each: each.num_embeddings).weight
+    special = ("<", "[", "unknown")
+    genes = [i for gene, i in model.vocabulary.items() if not gene.startswith(special)]
+    order = torch.randperm(len(genes), generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        table[genes] = table[genes][order]
+    model.name = f"{model.name}-shuffled"
+    model.checkpoint_sha256 = f"shuffled-{seed}-{model.checkpoint_sha256}"
+
+
+_CONTROLS = {"random_weights": draw_weights, "shuffled_genes": shuffle_genes}
