@@ -42,12 +42,18 @@ def course(path, weeks):
 def test_the_time_column_is_named_and_scored(tmp_path):
     path = course(tmp_path / "blood.h5ad", np.repeat([1, 2, 4], 40))
     cells = datasets.load("gse276896", path=path)
+    time = trajectory.time_column(cells)
     assert (
-        trajectory.score(embedding(cells), cells, time="week", n_roots=3)[
+        trajectory.score(embedding(cells), cells, time=time, n_roots=3)[
             "pseudotime_time_spearman"
         ].value
         > 0.5
     )
+    cells.obs["dpt_pseudotime"], cells.obs["time_to_lab"] = np.arange(cells.n_obs), "short"
+    assert trajectory.time_column(cells) == time == "week"
+    cells.obs["day"] = 7 * cells.obs["week"]
+    with pytest.raises(InputError, match=r"2 columns of obs can be the time \(week, day\)"):
+        trajectory.time_column(cells)
     same = datasets.load("gse276896", path=path, columns={"time": "week"})
     assert trajectory.measured_time(same).tolist() == cells.obs["week"].tolist()
 

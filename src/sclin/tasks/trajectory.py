@@ -8,6 +8,7 @@ has the padding of `padded_overlap`; chapter 12 walks through it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from sclin.statistics import bootstrap, spearman
 _MIN_CELLS = 20  # below this, a rank correlation inside one donor is noise
 _HOURS = {"min": 1 / 60, "minute": 1 / 60, "h": 1, "hr": 1, "hour": 1, "d": 24, "day": 24}
 _HOURS |= {"w": 168, "wk": 168, "week": 168, "month": 730.5, "y": 8766, "yr": 8766, "year": 8766}
+_TIME_WORDS = r"(?<![a-z])(?:time|hour|day|week|month|stage)"
 
 
 def _numbers_in(text: ArrayLike) -> NDArray[np.float64] | None:
@@ -45,6 +47,39 @@ def _numbers_in(text: ArrayLike) -> NDArray[np.float64] | None:
     if words.nunique() > 1:
         numbers = numbers * words.str.removesuffix("s").map(_HOURS)
     return None if numbers.isna().any() else np.asarray(numbers)
+
+
+def time_column(cells: AnnData, name: str = "auto") -> str:
+    """Find the column of ``obs`` with the measured time.
+
+    Parameters
+    ----------
+    cells
+        Cells.
+    name
+        The column; ``"auto"`` takes the one whose name has a word of time, no pseudotime, and
+        which `measured_time` can read.
+
+    Raises
+    ------
+    InputError
+        There is none, or there are several.
+    """
+    if name != "auto":
+        return name
+    words = cells.obs.columns.astype(str).str.lower()
+    named = words.str.contains(_TIME_WORDS) & ~words.str.contains("pseudo|latent")
+    found = []
+    for column in cells.obs.columns[named]:
+        with suppress(InputError):  # what cannot be read is no time
+            measured_time(cells, column)
+            found.append(column)
+    if len(found) != 1:
+        raise InputError(
+            f"{len(found)} columns of obs can be the time ({', '.join(found) or 'none'}); "
+            f"there are {', '.join(cells.obs)}.\nName the one with the measured time."
+        )
+    return found[0]
 
 
 def measured_time(
