@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -277,7 +278,7 @@ def _write(
     with bar, ThreadPoolExecutor(1) as beside:
         coming = [beside.submit(read, *out.range(number)) for number in todo[:1]]
         written = None
-        for number, following in zip(todo, [*todo[1:], None], strict=True):
+        for number, following in zip_longest(todo, todo[1:]):
             cells = coming.pop().result()
             if following is not None:
                 coming.append(beside.submit(read, *out.range(following)))
