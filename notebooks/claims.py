@@ -64,6 +64,10 @@ class Rows:
 
     def __init__(self, rows: pd.DataFrame) -> None:
         self.rows = rows
+        self.columns = [c for c in (*KEY, "unit", "model", "layer", "chapter") if c in rows]
+        self.bare = [c in KEY and c not in ("seed", "profile") for c in self.columns]
+        # As text, once: pages ask hundreds of times.
+        self.text = rows[self.columns].astype(str).to_numpy(dtype=object)
         names = ("the", "each", "low", "high", "n", "shown", "ran", "best")
         self.names = {name: getattr(self, name) for name in names} | {
             "abs": abs, "all": np.all, "any": np.any, "len": len, "max": max, "min": min,
@@ -72,25 +76,22 @@ class Rows:
 
     def of(self, tokens: str) -> pd.DataFrame:
         """Rows that hold all tokens; none at all is `MissingError`."""
-        found, said = self.rows, set()
-        columns = [c for c in (*KEY, "unit", "model", "layer", "chapter") if c in found]
+        found, said = np.arange(len(self.rows)), set()
         for token in shlex.split(tokens):
             name, _, value = token.partition("=")
-            if name in columns:
-                at = found[name].astype(str).eq(value)
-                said.add(name)
-            else:
-                cells = found[[c for c in KEY if c not in ("seed", "profile")]].eq(token)
-                at = cells.any(axis=1)
-                said |= set(cells.columns[cells.any()])
+            named = name in self.columns
+            looked = np.array([c == name for c in self.columns] if named else self.bare)
+            at = (self.text[found] == (value if named else token)) & looked
             if not at.any():
-                values = pd.unique(found[list(KEY)].astype(str).to_numpy().ravel())
+                values = pd.unique(self.rows[list(KEY)].iloc[found].astype(str).to_numpy().ravel())
                 raise MissingError(token, list(values))
-            found = found[at]
+            said |= {c for c, held in zip(self.columns, at.any(axis=0), strict=True) if held}
+            found = found[at.any(axis=1)]
         for column, value in USUAL.items():
-            if column not in said and found[column].eq(value).any():
-                found = found[found[column].eq(value)]
-        return found
+            at = self.text[found, self.columns.index(column)] == value
+            if column not in said and at.any():
+                found = found[at]
+        return self.rows.iloc[found]
 
     def one(self, tokens: str) -> pd.Series:
         """The one row that holds all tokens."""
