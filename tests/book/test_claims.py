@@ -21,11 +21,11 @@ PAGES = [path for path in sorted((ROOT / "book").glob("*.md")) if path.stem != "
 GENERAL = Path(__file__).parent / "not_results"
 # Kinds of cells and the studies of the default data, and how roles name these data.
 OURS = re.compile(
-    r"pancrea|baron2016|tirosh2016|oligodendroglioma"
+    r"pancrea|baron2016"
     r"|\b(alpha|beta|delta|gamma|acinar|ductal|ducts|endocrine|endothelial|stellate)\b",
     re.I,
 )
-NAMED = re.compile("baron_|oligodendroglioma| to (mouse|human)")
+NAMED = re.compile("baron_| to (mouse|human)")
 
 
 def read(path: Path) -> dict:

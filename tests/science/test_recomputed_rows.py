@@ -132,7 +132,7 @@ def counts_basis(X, y):
     return rank_scores(averages(X / X.sum(axis=1, keepdims=True), y), float)
 
 
-# Chapters 01, 05 and 06: classes, donors held out -----------------------------------------------
+# Chapters 01 and 05: classes, donors held out -----------------------------------------------
 
 
 def test_cell_types(frozen) -> None:
@@ -153,28 +153,6 @@ def test_cell_types(frozen) -> None:
         for head, predicted in told.items():
             ask |= {"representation": name, "head": head}
             hold_scores(frozen, "05_cell_types", y, predicted, **ask)
-
-
-def test_disease_state(frozen) -> None:
-    cells = datasets.load("oligodendroglioma")
-    X, y = cells.X.toarray().astype(float), cells.obs["condition"].astype(str).to_numpy()
-    folds = by_group(cells.obs["donor"].astype(str).to_numpy())
-
-    def shuffled(Z, y, T):
-        return logistic(Z, np.random.default_rng(0).permutation(y), T)
-
-    of = {"lognorm": log_values(X), "rank": rank_scores(X), "library_size": depth(X)}
-    for name, head, variant, method in (
-        ("lognorm", "logistic", "", logistic),
-        ("lognorm", "logistic", "shuffled_labels", shuffled),
-        ("lognorm", "centroid", "", centroid),
-        ("rank", "logistic", "", logistic),
-        ("rank", "centroid", "", centroid),
-        ("library_size", "logistic", "", logistic),
-    ):
-        key = {"representation": name, "head": head, "variant": variant}
-        predicted = predict(method, of[name], y, folds)
-        hold_scores(frozen, "06_disease_state", y, predicted, dataset="oligodendroglioma", **key)
 
 
 # Chapter 07: transfers --------------------------------------------------------------------------

@@ -48,7 +48,6 @@ def test_shape_labels_and_contract(name):
 COUNTS = {
     ("baron_human", "donor"): {"human1": 472, "human2": 450, "human3": 914, "human4": 306},
     ("baron_mouse", "donor"): {"mouse1": 822, "mouse2": 1064},
-    ("oligodendroglioma", "cell_type"): {"malignant": 142, "oligodendrocyte": 23, "microglia": 19},
     ("ifnb_pbmc", "condition"): {"stim": 441, "ctrl": 391},
     ("ifnb_pbmc_2k", "condition"): {"stim": 1000, "ctrl": 1000},
     ("muscat_pbmc", "condition"): {"stim": 806, "ctrl": 750},

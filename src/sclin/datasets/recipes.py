@@ -23,20 +23,6 @@ def file(paths: Paths, *, layer: str | None = None, backed: bool = False) -> ad.
     return readers.read(paths[0], layer=layer, backed=backed)
 
 
-def oligodendroglioma(paths: Paths) -> ad.AnnData:
-    """TPM / 10; the patient is the first part of a cell's name."""
-    cells = readers.read(paths[0])
-    normal = {"Oligodendrocytes (non-malignant)": "oligodendrocyte"}
-    normal["Microglia/Macrophage"] = "microglia"
-    cells.obs = cells.obs.rename(columns={"cell_type": "published_cell_type"})
-    published = cells.obs["published_cell_type"].astype(str)
-    cells.obs["cell_type"] = [normal.get(name, "malignant") for name in published]
-    cells.obs["donor"] = [n.split("_")[0] for n in cells.obs_names]
-    cells.obs["condition"] = np.where(cells.obs["cell_type"] == "malignant", "malignant", "normal")
-    cells.uns["sclin"]["values"] = "tpm"
-    return cells
-
-
 def pbmc3k(paths: Paths) -> ad.AnnData:
     """DgCMatrix with the labels as an attribute."""
     matrix = readers.load_rda(paths[0])["pbmc3k"]
