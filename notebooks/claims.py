@@ -7,6 +7,10 @@ chapter's table: ``{claim}`the("rank logistic") < the("lognorm logistic")` ``.
 A number in running text is ``{number}`the("rank logistic"):.2f` ``.
 `Rows` says which words an expression knows.
 
+What the figures and tables of a section stand on is the line ``{evidence}`dataset` ``: it names
+parameters of the chapter that hold data sets, data sets, or ``published``; `marks` says which of
+them are real in this run.
+
 A sentence whose claim fails on the rows at hand is shown with a mark; one that speaks of cells or
 models that were not run is left out, because nothing is known about them.
 
@@ -27,11 +31,13 @@ import nbformat
 import numpy as np
 import pandas as pd
 
+from sclin import datasets
 from sclin.errors import InputError, nearest
 from sclin.results import KEY
 from sclin.verdict import comparison
 
 ROLE = re.compile(r"\s*\{(?P<kind>claim|number)\}`(?P<text>[^`]+)`")
+EVIDENCE = re.compile(r"^\{evidence\}`(?P<names>[^`]+)`$", re.M)
 FORMAT = re.compile(r"^(?P<text>.+?)(?::(?P<format>[-+]?,?(?:\.\d+)?[dfge%]))?$", re.S)
 MARKER = re.compile(r"^\s*(?:(?:[-*:]|\d+\.)\s+)?(?:> )*")
 COMPARES = re.compile(
@@ -248,6 +254,7 @@ def settle_caption(
 def settle_notebook(notebook: dict, rows: Rows | None, *, plain: bool = False) -> Told:
     """Settle the prose, the captions and the alternative texts of a notebook, in place."""
     told = Told()
+    mark(notebook, plain=plain)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             cell["source"] = settle("".join(cell["source"]), rows, told, plain=plain)
@@ -258,6 +265,70 @@ def settle_notebook(notebook: dict, rows: Rows | None, *, plain: bool = False) -
         if "alt" in shown.get("image", {}):
             shown["image"]["alt"] = settle_caption(shown["image"]["alt"], rows, plain=True)
     return told
+
+
+def evidence(names: str, parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Kind of each data set that a line names: ``real``, ``simulated`` or ``published``.
+
+    Raises
+    ------
+    InputError
+        When a name is no parameter of the chapter, no data set, and not ``published``.
+    """
+    found, known = {}, datasets.catalogue()
+    for name in names.split():
+        values = parameters.get(name, name)
+        for value in values if isinstance(values, list) else [values]:
+            data = str(value).split(":")[0].split(" ")[-1]
+            of_name = [entry for entry in known.values() if entry.name.startswith(data or "?")]
+            if data in ("published", "simulated"):
+                found[data] = data
+            elif of_name:
+                found[data] = "simulated" if of_name[0].tier == "simulated" else "real"
+            elif name in parameters:
+                found.update({data: "your own"} if data else {})
+            else:
+                raise InputError(
+                    f"{{evidence}}`{names}` names {name!r}, which is no parameter of the chapter "
+                    f"and no data set.{nearest(name, [*parameters, *known])}"
+                )
+    return found
+
+
+def marks(notebook: dict) -> Iterator[tuple[dict, dict[str, str]]]:
+    """Each cell of a notebook with what its figures and tables stand on."""
+    now: dict[str, str] = {}
+    parameters = notebook["metadata"].get("sclin_run", {}).get("parameters")
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown" and parameters is not None:
+            for line in EVIDENCE.finditer("".join(cell["source"])):
+                now = evidence(line["names"], parameters)
+        yield cell, now
+
+
+def mark(notebook: dict, *, plain: bool = False) -> None:
+    """Write what the figures and tables stand on: in words at each section, as marks at each."""
+    for cell, kinds in list(marks(notebook)):
+        if cell["cell_type"] == "markdown":
+            text = "".join(cell["source"])
+            names = ", ".join(f"`{name}` ({kind})" if name != kind else kind
+                              for name, kind in kinds.items())  # fmt: skip
+            words = f"*What follows stands on: {names or 'what the parameters name'}.*"
+            cell["source"] = EVIDENCE.sub(words, text)
+            continue
+        badges = " ".join(
+            f'<span class="evidence {kind.replace(" ", "-")}">{kind}</span>'
+            for kind in dict.fromkeys(kinds.values())
+        )
+        figure = cell["metadata"].get("mystnb", {}).get("figure", {})
+        if plain or not badges:
+            continue
+        if "caption" in figure:
+            figure["caption"] = f"{badges} {figure['caption']}"
+        for output in cell.get("outputs", []):
+            markup = "".join(output.get("data", {}).get("text/html", ""))
+            if "<table" in markup:
+                output["data"]["text/html"] = f'<p class="evidence">{badges}</p>{markup}'
 
 
 def closing_box(name: str, record: Mapping[str, Any]) -> Any:
