@@ -169,20 +169,15 @@ def test_tahoe_3b_layout(tmp_path, act, heads):
     def linear(x, name):
         return f.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
 
-    for quirk, drug in ((False, None), (True, None), (False, 3)):
-        model = layers.load_model("tahoe-x1", tmp_path, official_3b=quirk, drug=drug)
+    for quirk in (False, True):
+        model = layers.load_model("tahoe-x1", tmp_path, official_3b=quirk)
         tokens = model.reader(adata)(0, 1)
-        special = [21] if drug is None else [21, 23]
-        assert tokens.ids.tolist() == [*special, 3, 5, 6, 11, 19]
-        first = tokens.values[len(special)]  # noqa: PD011
-        assert (first == 19) == quirk
+        assert tokens.ids.tolist() == [21, 3, 5, 6, 11, 19]
+        assert (tokens.values[1] == 19) == quirk  # noqa: PD011
         value = torch.from_numpy(tokens.values).clamp(max=512)[:, None]
         x = norm(w["gene_encoder.embedding.weight"][tokens.ids], "gene_encoder.enc_norm")
         value = activate(linear(value, "expression_encoder.linear1"))
         x = x + norm(linear(value, "expression_encoder.linear2"), "expression_encoder.norm")
-        if drug is not None:
-            y = activate(linear(w["chem_encoder.embedding.weight"][drug], "chem_encoder.fc"))
-            x[1] = norm(linear(y, "chem_encoder.proj"), "chem_encoder.norm")
         wanted = [x]
         for i in range(depth):
             stem = f"transformer_encoder.layers.{i}"

@@ -98,14 +98,13 @@ def test_scfoundation_official_output(scf_vocabulary, key):
         close(pooled["final", pooling], wanted[name])
 
 
-@pytest.mark.parametrize("values", ["log", "log_with_total", "bulk_log", "bulk_counts"])
+@pytest.mark.parametrize("values", ["log", "log_with_total"])
 def test_scfoundation_other_inputs(scf_vocabulary, values):
     adata = ad.read_h5ad(SCF / "counts.h5ad")
     inside = adata[:, adata.var["in_vocab"].to_numpy(bool)].copy()
     inside.obs["total"] = np.asarray(inside.X.sum(1)).ravel()
-    if values != "bulk_counts":
-        scale = sp.diags(1e4 / inside.obs["total"].to_numpy(np.float64))
-        inside.X = sp.csr_matrix((scale @ inside.X.astype(np.float64)).log1p())
+    scale = sp.diags(1e4 / inside.obs["total"].to_numpy(np.float64))
+    inside.X = sp.csr_matrix((scale @ inside.X.astype(np.float64)).log1p())
     model = layers.load_model(
         "scfoundation",
         checkpoint=SCF / "models.ckpt",
@@ -113,12 +112,7 @@ def test_scfoundation_other_inputs(scf_vocabulary, values):
         values=values,
         total="total" if values == "log_with_total" else None,
     )
-    key = {
-        "log": "cell_T_t4_all",
-        "log_with_total": "cell_A_t4_all",
-        "bulk_log": "cell_bulkT_all",
-        "bulk_counts": "cell_bulkF_all",
-    }[values]
+    key = {"log": "cell_T_t4_all", "log_with_total": "cell_A_t4_all"}[values]
     _, _, pooled = run(model, inside, ["official"], padded=False)
     close(pooled["final", "official"], np.load(SCF / "official_pooled.npz")[key])
 

@@ -203,7 +203,6 @@ class Model(nn.Module):
             rename=self.rename,
             model=self.name,
         )
-        self.prepare(adata, match, layer)
 
         def read(start: int, stop: int) -> Cells:
             raw = read_rows(adata, start, stop, layer=layer)
@@ -217,9 +216,6 @@ class Model(nn.Module):
             return self.encode(match.restrict(raw), match, adata.obs.iloc[start:stop])
 
         return read
-
-    def prepare(self, adata: ad.AnnData, match: GeneMatch, layer: str | None) -> None:
-        """Take what depends on all cells; most models need nothing."""
 
     def encode(self, rows: sp.csr_matrix, match: GeneMatch, obs: pd.DataFrame) -> Cells:
         """Make tokens.

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -23,11 +22,11 @@ from sclin import datasets
 from sclin.errors import InputError, ModelError, unknown
 from sclin.layers.encoder import Encoder, Packing
 from sclin.layers.models.base import Model, file_sha256, load_weights, reading
-from sclin.layers.tokens import Cells, GeneMatch, read_rows, row_sums, with_specials
+from sclin.layers.tokens import Cells, GeneMatch, row_sums, with_specials
 
 __all__ = ["ScFoundation"]
 
-_VALUES = ("counts", "log", "log_with_total", "bulk_counts", "bulk_log")
+_VALUES = ("counts", "log", "log_with_total")
 _RENAMES = {
     "encoder.transformer_encoder.": "encoder.blocks.",
     "self_attn.in_proj_": "qkv.",
@@ -112,8 +111,7 @@ class ScFoundation(Model):
         ``a1`` to log10 of the total plus 1.
     values
         ``counts``; ``log`` (log1p of counts per 10,000, S from the sum of log values, as the
-        official option T); ``log_with_total`` (the same with raw totals in `total`, option A);
-        ``bulk_counts``, ``bulk_log``.
+        official option T); ``log_with_total`` (the same with raw totals in `total`, option A).
     total
         Column of ``obs`` with the raw total over the vocabulary, for ``log_with_total``.
     """
@@ -151,7 +149,7 @@ class ScFoundation(Model):
         self.specials = (0, 2)
         self.poolings = ("S", "mean", "T", "max")
         self.depth_token, self.values, self.total = depth_token, values, total
-        self.wanted = "counts" if values in ("counts", "bulk_counts") else "log"
+        self.wanted = "counts" if values == "counts" else "log"
         self.padding_value = float(config["pad_token_id"])
         # The official cell path gives pads the value as their position, too.
         self.padding_id = min(int(config["pad_token_id"]), self.n_genes + 2)
@@ -165,7 +163,6 @@ class ScFoundation(Model):
         self.encoder = Encoder(
             encoder["depth"], *sizes, norm_first=bool(first), act="relu", eps=1e-5
         )
-        self._target = 0.0
 
     @classmethod
     def load(
@@ -232,41 +229,20 @@ class ScFoundation(Model):
 
     # ---- cells to tokens ------------------------------------------------------------------
 
-    def prepare(self, adata: ad.AnnData, match: GeneMatch, layer: str | None) -> None:
-        """Bulk counts are scaled to the median total of the data set."""
-        if self.values != "bulk_counts":
-            return
-        parts = (read_rows(adata, i, i + 1024, layer=layer) for i in range(0, adata.n_obs, 1024))
-        totals = np.concatenate([row_sums(match.restrict(part)) for part in parts])
-        self._target = float(np.median(totals[totals > 0]))
-
     def encode(self, rows: sp.csr_matrix, match: GeneMatch, obs: pd.DataFrame) -> Cells:
         """Expressed genes in the order of the vocabulary, then T, then S."""
         n = np.diff(rows.indptr).astype(np.int64)
-        data = rows.data.astype(np.float64)
-        cell = np.repeat(np.arange(len(n)), n)
-        total = row_sums(rows)
-        safe = np.where(total > 0, total, 1.0)
+        values, total = rows.data.astype(np.float64), row_sums(rows)
         if self.values == "counts":
-            values = np.log1p(data / safe[cell] * 1e4)
-        elif self.values == "bulk_counts":
-            values = np.log1p(data / safe[cell] * self._target)
-        else:
-            values = data
-        if self.values == "log_with_total":
+            values = np.log1p(values / np.repeat(total, n) * 1e4)
+        elif self.values == "log_with_total":
             total = self._totals(obs)
-        elif self.values in ("bulk_counts", "bulk_log"):
-            total = np.bincount(cell, weights=values, minlength=len(n)).astype(np.float64)
         s, t = self._depth(np.where(n > 0, total, 1.0))
         after = [(self.n_genes, t), (self.n_genes + 1, s)]
         ids, lengths, numbers = with_specials(match.ids[rows.indices], n, values, after=after)
         return Cells(ids, lengths, numbers, n == 0, np.zeros_like(n))
 
     def _depth(self, total: NDArray[np.float64]) -> tuple[NDArray[np.float64], Any]:
-        if self.values == "bulk_log":
-            return total, total
-        if self.values == "bulk_counts":
-            return np.log10(total), np.log10(total)
         kind, number = self.depth_token[0], float(self.depth_token[1:])
         logged = np.log10(total)
         target = {"t": number, "f": np.log10(total * number) if number else 0, "a": logged + number}

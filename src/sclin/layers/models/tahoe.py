@@ -23,7 +23,7 @@ from sclin.layers.tokens import Cells, GeneMatch, with_specials
 
 __all__ = ["TahoeX1"]
 
-_UNUSED = ("flag_encoder.", "expression_decoder.", "mvc_decoder.")
+_UNUSED = ("flag_encoder.", "expression_decoder.", "mvc_decoder.", "chem_encoder.")
 _RENAMES = {
     "transformer_encoder.layers.": "encoder.blocks.",
     "transformer_encoder.norm": "encoder.final_norm",
@@ -36,7 +36,6 @@ _RENAMES = {
     "expression_encoder.linear1": "value1",
     "expression_encoder.linear2": "value2",
     "expression_encoder.norm": "value_norm",
-    "chem_encoder": "chemistry",
 }
 #: Context of the official prediction script, whatever the size.
 _CONTEXT = 2048
@@ -76,29 +75,7 @@ def _seed(cell: str, seed: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}\0{cell}".encode()).digest()[:8], "little")
 
 
-class _Drug(nn.Module):
-    """A drug's fingerprint as a token."""
-
-    def __init__(self, n_drugs: int, n_bits: int, hidden: int, width: int, act: str) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(n_drugs, n_bits)
-        self.fc = nn.Linear(n_bits, hidden)
-        self.proj = nn.Linear(hidden, width)
-        self.norm = nn.LayerNorm(width)
-        self.act = activation(act)
-
-    def forward(self, drug: Tensor) -> Tensor:
-        return self.norm(self.proj(self.act(self.fc(self.embedding(drug)))))
-
-
-def _check(
-    config: Mapping[str, Any],
-    vocabulary: Mapping[str, int],
-    chemistry: tuple[int, int, int] | None,
-    *,
-    drug: int | None,
-    max_length: int,
-) -> None:
+def _check(config: Mapping[str, Any], max_length: int) -> None:
     """Refuse what cannot be run."""
     flat = {**config, **config.get("expression_encoder", {})}
     for key, wanted in (
@@ -109,13 +86,6 @@ def _check(
     ):
         if flat.get(key, wanted) != wanted:
             raise ModelError(f"{key}={flat[key]!r} cannot be run; {wanted!r} is needed.")
-    if drug is not None and (chemistry is None or "<drug>" not in vocabulary):
-        raise ModelError(
-            "These weights have no drug encoder (chem_encoder), or the vocabulary no <drug> token: "
-            "leave drug= out."
-        )
-    if drug is not None and chemistry is not None and not 0 <= drug < chemistry[0]:
-        raise InputError(f"drug={drug} is not one of the {chemistry[0]:,} drugs of the model.")
     if max_length < 3:
         raise InputError(f"max_length={max_length} leaves no room for genes; 3 is the least.")
 
@@ -129,30 +99,25 @@ class TahoeX1(Model):
         Contents of ``model_config.yml`` and ``collator_config.yml``.
     vocabulary
         Index of each Ensembl gene id and special token.
-    chemistry
-        Sizes of the drug encoder, when the weights have one.
     name
         Name in stores.
     max_length
         Longest sequence, CLS included; longer cells keep a random subset, seeded by cell id.
     official_3b
-        Reproduce what the official code does with the 3b model and no drug: the first expressed
-        gene keeps its raw count and is left out of the bins.
-    drug
-        Index of a drug in the chemistry table; adds the drug token (models that have one).
+        Reproduce what the official code does with the 3b model: the first expressed gene keeps
+        its raw count and is left out of the bins, as if it were the drug token.
     sample_seed
         Seed of the subsets.
     """
 
     def __init__(
         self, config: Mapping[str, Any], collator: Mapping[str, Any],
-        vocabulary: Mapping[str, int], chemistry: tuple[int, int, int] | None = None, *,
-        name: str = "tahoe-x1", max_length: int = _CONTEXT, official_3b: bool = False,
-        drug: int | None = None, sample_seed: int = 0,
+        vocabulary: Mapping[str, int], *, name: str = "tahoe-x1",
+        max_length: int = _CONTEXT, official_3b: bool = False, sample_seed: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         expression = config.get("expression_encoder", {})
-        _check(config, vocabulary, chemistry, drug=drug, max_length=max_length)
+        _check(config, max_length)
         self.name, self.vocabulary = name, dict(vocabulary)
         self.width = int(config["d_model"])
         self.padding_value = float(collator.get("pad_value", -2))
@@ -161,15 +126,14 @@ class TahoeX1(Model):
         self.right = bool(collator.get("right_binning", False))
         self.binning = bool(collator.get("do_binning", True))
         self.max_value = float(expression.get("max_value", 512))
-        self.max_length, self.official_3b, self.drug = max_length, official_3b, drug
+        self.max_length, self.official_3b = max_length, official_3b
         self.seed = sample_seed
-        self.specials = (1 if drug is None else 2, 0)
+        self.specials = (1, 0)
         self.poolings = ("CLS", "mean", "max")
         self.licence = "Apache-2.0"
         self.options = {
             "max_length": max_length,
             "official_3b": official_3b,
-            "drug": drug,
             "sample_seed": sample_seed,
         }
         eps = float(config.get("norm_config", {}).get("eps", 1e-5))
@@ -182,8 +146,6 @@ class TahoeX1(Model):
         self.value_norm = nn.LayerNorm(self.width) if use_norm else nn.Identity()
         self.value_act = activation(expression.get("activation", "relu"))
         act = str(config.get("transformer_activation", "relu"))
-        drug_act = config.get("chemical_encoder", {}).get("activation", act)
-        self.chemistry = None if chemistry is None else _Drug(*chemistry, self.width, drug_act)
         hidden = int(config.get("expansion_ratio", 4)) * self.width
         sizes = (self.width, hidden, int(config["n_heads"]))
         self.encoder = Encoder(int(config["n_layers"]), *sizes, norm_first=True, act=act, eps=eps)
@@ -218,16 +180,11 @@ class TahoeX1(Model):
             collator = yaml.safe_load((folder / files[2]).read_text())
             found = load_file(folder / files[3])
         weights = {key.removeprefix("model."): value for key, value in found.items()}
-        chemistry = None
-        if "chem_encoder.embedding.weight" in weights and options.get("drug") is not None:
-            n_drugs, n_bits = weights["chem_encoder.embedding.weight"].shape
-            chemistry = (n_drugs, n_bits, weights["chem_encoder.fc.weight"].shape[0])
         try:
-            model = cls(config, collator, vocabulary, chemistry, **options)
+            model = cls(config, collator, vocabulary, **options)
         except KeyError as error:
             raise ModelError(f"{folder}: vocabulary or configuration lack {error}.") from error
-        unused = _UNUSED if chemistry else (*_UNUSED, "chem_encoder.")
-        load_weights(model, weights, _RENAMES, where=str(folder / files[3]), unused=unused)
+        load_weights(model, weights, _RENAMES, where=str(folder / files[3]), unused=_UNUSED)
         model.checkpoint_sha256 = file_sha256(folder / files[3])
         return model.eval()
 
@@ -246,25 +203,19 @@ class TahoeX1(Model):
             begin = rows.indptr[i] + first
             kept[begin : rows.indptr[i + 1]] = False
             kept[begin + rng.choice(n[i] - first, room - first, replace=False)] = True
-        special = [self.vocabulary["<cls>"]]
-        if self.drug is not None:
-            special.append(self.vocabulary["<drug>"])
         ids, lengths, numbers = with_specials(
             match.ids[rows.indices[kept]],
             n - cut,
             values[kept],
-            before=[(token, self.padding_value) for token in special],
+            before=[(self.vocabulary["<cls>"], self.padding_value)],
         )
         return Cells(ids, lengths, numbers, n == 0, cut)
 
     def embed(self, ids: Tensor, values: Any, packing: Packing) -> Tensor:
-        """Gene plus value; the drug takes the second place where there is one."""
+        """Gene plus value."""
         number = values.to(self.value1.weight.dtype).clamp(max=self.max_value)[:, None]
         x = self.gene_norm(self.gene_embedding(ids))
-        x = x + self.value_norm(self.value2(self.value_act(self.value1(number))))
-        if self.drug is not None and self.chemistry is not None:
-            x[packing.starts + 1] = self.chemistry(torch.tensor([self.drug], device=x.device))
-        return x
+        return x + self.value_norm(self.value2(self.value_act(self.value1(number))))
 
     def official(self, x: Tensor, packing: Packing) -> Tensor:
         """CLS, scaled to length 1."""
