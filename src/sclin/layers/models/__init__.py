@@ -124,8 +124,7 @@ def draw_weights(model: Model, seed: int) -> None:
         for module in model.modules():
             if isinstance(module, torch.nn.LayerNorm):
                 module.reset_parameters()
-    model.name = f"{model.name}-random"
-    model.checkpoint_sha256 = f"random-{seed}-{model.checkpoint_sha256}"
+    _name_control(model, "random", seed)
 
 
 def shuffle_genes(model: Model, seed: int) -> None:
@@ -139,8 +138,13 @@ def shuffle_genes(model: Model, seed: int) -> None:
     order = torch.randperm(len(genes), generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         table[genes] = table[genes][order]
-    model.name = f"{model.name}-shuffled"
-    model.checkpoint_sha256 = f"shuffled-{seed}-{model.checkpoint_sha256}"
+    _name_control(model, "shuffled", seed)
+
+
+def _name_control(model: Model, control: str, seed: int) -> None:
+    name, dash, training = model.name.partition("-seed")
+    model.name = f"{name}-{control}{dash}{training}"
+    model.checkpoint_sha256 = f"{control}-{seed}-{model.checkpoint_sha256}"
 
 
 _CONTROLS = {"random_weights": draw_weights, "shuffled_genes": shuffle_genes}
