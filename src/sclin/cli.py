@@ -290,7 +290,7 @@ def where(name: str | None) -> None:
 
 @main.group()
 def layers() -> None:
-    """Layers of foundation models: models, extract, info, verify."""
+    """Layers of foundation models: models, extract, info, verify, export, import."""
 
 
 @layers.command("models")
@@ -386,6 +386,26 @@ def show_store(store: str) -> None:
     if not opened.unfinished:
         click.echo(f"{'empty cells':18s} {int((opened.obs['n_tokens'] == 0).sum())}")
         click.echo(f"{'cells cut':18s} {int((opened.obs['n_cut'] > 0).sum())}")
+
+
+@layers.command("export")
+@click.argument("store", type=click.Path())
+@click.argument("file", type=click.Path())
+def export_layers(store: str, file: str) -> None:
+    """Write a finished STORE into one zip FILE to share; it holds no expression values."""
+    from sclin.layers import export_store
+
+    click.echo(export_store(store, file))
+
+
+@layers.command("import")
+@click.argument("file", type=click.Path())
+def import_layers(file: str) -> None:
+    """Check a shared FILE and put its store where chapters and `layer:MODEL/i` find it."""
+    from sclin.layers import import_store
+
+    made = import_store(file)
+    click.echo(f"{made.path}\n{made}\nWeights under {made.manifest['licence']}.")
 
 
 @layers.command("verify")

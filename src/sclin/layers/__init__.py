@@ -15,13 +15,18 @@ from typing import Any
 
 _HOMES = {
     "LayerStore": "store",
+    "export_store": "share",
     "extract": "engine",
     "find_store": "store",
+    "import_store": "share",
     "load_model": "models",
     "stores": "engine",
     "tiny": "tiny",
 }
-__all__ = ["LayerStore", "extract", "find_store", "load_model", "stores", "tiny"]
+__all__ = [
+    "LayerStore", "export_store", "extract", "find_store", "import_store", "load_model", "stores",
+    "tiny",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
