@@ -251,3 +251,16 @@ def test_packing_of_padded_cells():
     assert packing.lengths == [5, 5]
     assert packing.valid == [2, 5]
     assert packing.starts.tolist() == [0, 5]
+
+
+def test_symbols_are_read_as_ensembl_ids_by_gencode(monkeypatch):
+    from sclin import datasets
+    from sclin.layers.tokens import match_genes
+
+    table = pd.DataFrame({"ensembl": ["ENSG1", "ENSG2", "ENSG9"], "symbol": ["INS", "GCG", "INS"]})
+    monkeypatch.setattr(datasets, "resource", lambda name: table)
+    cells = ad.AnnData(np.ones((1, 3), "float32"))
+    cells.var_names = ["GCG", "none", "INS"]
+    found = match_genes(cells, {"<pad>": 0, "ENSG1": 1, "ENSG2": 2})
+    np.testing.assert_array_equal(found.slot, [0, -1, 1])
+    np.testing.assert_array_equal(found.ids, [2, 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -137,7 +138,8 @@ def match_genes(
     Parameters
     ----------
     adata
-        Cells; ids are sought in ``var_names``, then in the usual columns of ``var``.
+        Cells; ids are sought in ``var_names``, then in the usual columns of ``var``. Where a
+        model reads human Ensembl ids and the data hold symbols, GENCODE v44 translates.
     vocabulary
         Vocabulary index of each gene id; special tokens (``<...>``) are ignored.
     genes
@@ -159,8 +161,9 @@ def match_genes(
     """
     known = {gene: i for gene, i in vocabulary.items() if not str(gene).startswith("<")}
     found = 0, "var_names", gene_names(adata, genes), np.full(adata.n_vars, -1)
-    for place in [genes] if genes else ["var_names", *(c for c in _COLUMNS if c in adata.var)]:
-        names = gene_names(adata, place)
+    places = [genes] if genes else ["var_names", *(c for c in _COLUMNS if c in adata.var)]
+    tried = [(place, gene_names(adata, place)) for place in places]
+    for place, names in tried:
         if rename:
             names = [rename.get(name.upper(), name) for name in names]
         pairs = zip(names, strip_versions(pd.Index(names)), strict=True)
@@ -168,6 +171,8 @@ def match_genes(
         count = len(np.unique(index[index >= 0]))
         if count > found[0]:
             found = count, place, names, index
+        if place == places[-1] and found[0] < min_matched * len(known):
+            tried += _by_gencode(tried, known)
     count, place, names, index = found
     if count == 0 or count < min_matched * len(known):
         raise ModelError(
@@ -185,6 +190,23 @@ def match_genes(
     slot_of[present] = np.arange(len(present))
     slot = np.where(index >= 0, slot_of[index], -1)
     return GeneMatch(slot, present, int((index >= 0).sum()) - len(present))
+
+
+def _by_gencode(
+    places: list[tuple[str, list[str]]], known: Mapping[str, int]
+) -> list[tuple[str, list[str]]]:
+    """Symbols as the Ensembl ids of a human vocabulary, where it has these."""
+    if not any(str(gene).startswith("ENSG") for gene in known):
+        return []
+    from sclin import datasets
+
+    with contextlib.suppress(DataError):
+        table = datasets.resource("gencode_v44").query("ensembl in @known")
+        ids = dict(zip(table["symbol"], table["ensembl"], strict=True))
+        return [
+            (f"{where}, by GENCODE v44", [ids.get(n, n) for n in names]) for where, names in places
+        ]
+    return []
 
 
 def check_values(
