@@ -118,6 +118,7 @@ def judge_cells(cells: str, report: str | None, file: Path | None, **options: An
 @click.option("--output", type=Path, help="Executed notebook  [default: a new one in _build/runs]")
 @click.option("--results", type=Path, help="Results tables  [default: _build/runs/results]")
 @click.option("--force", is_flag=True, help="Execute even when nothing has changed.")
+@click.option("--fallback", metavar="PROFILE", help="Stands in where data cannot be fetched.")
 @click.option("--roles", is_flag=True, help="Leave sentences untested, for the build of the book.")
 def run(notebook: str, values: tuple[tuple[str, str], ...], **options: Any) -> None:
     """Execute NOTEBOOK, such as 05, cell or 05_cell_types, with parameters of your own.
@@ -131,7 +132,7 @@ def run(notebook: str, values: tuple[tuple[str, str], ...], **options: Any) -> N
     chosen = {key: value for key, value in options.items() if value is not None}
     done = notebooks.run(notebook, values=dict(values), **chosen)
     what = "ran" if done.executed else "is unchanged, prose renewed"
-    click.echo(f"{done.path.stem} ({options['profile']}) {what} in {done.seconds:.1f} s")
+    click.echo(f"{done.path.stem} ({done.profile}) {what} in {done.seconds:.1f} s")
     click.echo(f"page:   {done.path}")
     if len(done.table):
         click.echo(f"table:  {done.path.with_suffix('.csv')}")
@@ -251,7 +252,7 @@ def fetch(
 def verify(names: tuple[str, ...]) -> None:
     """Hash what is in the cache and compare; exit code 1 when anything is wrong."""
     from sclin.datasets import catalogue
-    from sclin.datasets.files import sha256_of
+    from sclin.datasets.files import wrong_with
 
     entries = [catalogue().find(name) for name in names] or _entries()
     wrong = 0
@@ -259,8 +260,8 @@ def verify(names: tuple[str, ...]) -> None:
         if names and not _copies(file):
             click.echo(f"missing  {file.name}")
         for path in _copies(file):
-            good = sha256_of(path) == file.sha256
-            state = "ok" if good else "WRONG" if file.sha256 else "unknown"
+            state = "ok" if file.sha256 or file.git_blob else "unknown"
+            state = "WRONG" if wrong_with(file, path) else state
             wrong += state == "WRONG"
             click.echo(f"{state:8} {path}")
     if wrong:

@@ -23,6 +23,10 @@ class DataError(SclinError, RuntimeError):
     """A dataset that cannot be found, fetched, verified or read."""
 
 
+class UnreachableError(DataError):
+    """A file that none of its sources gave."""
+
+
 class ModelError(SclinError, RuntimeError):
     """A checkpoint, a model input or a layer store that does not fit."""
 

@@ -22,12 +22,13 @@ _HOME = package_files("sclin.datasets")
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file: its name in the cache, its hash and size where known, and where it comes from."""
+    """One file: its name in the cache, hashes and size where known, and where it comes from."""
 
     name: str
     sources: Sequence[dict[str, str]]
     sha256: str | None = None
     bytes: int | None = None
+    git_blob: str | None = None
 
 
 @dataclass(frozen=True)

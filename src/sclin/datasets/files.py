@@ -27,7 +27,7 @@ import requests
 from joblib import Memory
 
 from sclin.datasets.entries import RemoteFile, catalogue, check_options
-from sclin.errors import DataError, reading
+from sclin.errors import DataError, UnreachableError, reading
 
 pooch.get_logger().setLevel("WARNING")  # progress is shown once, by us
 
@@ -115,19 +115,32 @@ def sha256_of(path: Path) -> str:
     return _hashed(path, info.st_ino, info.st_size, info.st_ctime_ns)
 
 
+def _git_blob_of(path: Path) -> str:
+    """Name that git gives to the content of a file."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def wrong_with(file: RemoteFile, path: Path) -> str:
+    """Say which checksum of the catalogue a file breaks; nothing when it breaks none."""
+    known = ("sha256", file.sha256, sha256_of), ("git blob id", file.git_blob, _git_blob_of)
+    broken = ((what, of(path)) for what, wanted, of in known if wanted and of(path) != wanted)
+    return next((f"the wrong {what} {found}" for what, found in broken), "")
+
+
 def _search(file: RemoteFile) -> tuple[Path | None, list[str]]:
     """Path of a file that is here already, or else what is wrong with those of its name."""
     wrong = []
     for path in (folder / file.name for folder in search_dirs()):
         if path.is_file():
-            if file.sha256 in (None, sha256_of(path)):
+            if not (said := wrong_with(file, path)):
                 return path, []
-            wrong.append(f"{path} has the wrong sha256 {sha256_of(path)}.")
+            wrong.append(f"{path} has {said}.")
     return None, wrong
 
 
 def locate(file: RemoteFile) -> Path | None:
-    """Find a file that is here already, with the right sha256 where the catalogue has one."""
+    """Find a file that is here already, with the checksums that the catalogue has."""
     return _search(file)[0]
 
 
@@ -168,18 +181,18 @@ def fetch_file(file: RemoteFile, *, progress: bool | None = None) -> Path:
     Parameters
     ----------
     file
-        Name, sha256 and sources of the file.
+        Name, checksums and sources of the file.
     progress
         Show a progress bar; by default only on a terminal.
 
     Returns
     -------
     Path
-        A file whose sha256 was compared before it got this name.
+        A file whose checksums were compared before it got this name.
 
     Raises
     ------
-    DataError
+    UnreachableError
         One readable line for all sources: no network, not found, wrong sha256, disk full.
     """
     path, problems = _search(file)
@@ -193,14 +206,14 @@ def fetch_file(file: RemoteFile, *, progress: bool | None = None) -> Path:
             except (DataError, OSError) as error:
                 problems.append(str(error))
                 continue
-            if file.sha256 in (None, sha256_of(part)):
+            if not (said := wrong_with(file, part)):
                 target = folder / file.name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 return part.replace(target)
-            problems.append(f"{source} gave the wrong sha256 {sha256_of(part)}.")
+            problems.append(f"{source} gave {said}.")
     wanted = f" with sha256 {file.sha256}" if file.sha256 else ""
     problems = list(dict.fromkeys(problems))
-    raise DataError(f"{file.name}{wanted} could not be fetched: {' '.join(problems)}")
+    raise UnreachableError(f"{file.name}{wanted} could not be fetched: {' '.join(problems)}")
 
 
 def _get(source: dict[str, str], part: Path, progress: bool | None) -> Path:

@@ -6,13 +6,15 @@ The catalogue's ``reader`` names a function here: files in, cells out.
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from zipfile import ZipFile
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 
 from sclin.datasets import readers
-from sclin.errors import InputError
+from sclin.errors import DataError, InputError, reading, unknown
 from sclin.matrices import as_csr
 
 Paths = list[Path]
@@ -21,6 +23,21 @@ Paths = list[Path]
 def file(paths: Paths, *, layer: str | None = None, backed: bool = False) -> ad.AnnData:
     """One file of cells."""
     return readers.read(paths[0], layer=layer, backed=backed)
+
+
+def lineage(paths: Paths, *, layer: str = "spliced", stages: dict[str, int]) -> ad.AnnData:
+    """Counts in a layer; ``stages`` says the known place of each published cluster."""
+    cells = readers.read(paths[0], layer=layer)
+    if "clusters" not in cells.obs:
+        raise unknown(f"column of obs in {paths[0].name}", "clusters", cells.obs.columns)
+    clusters = cells.obs["clusters"].astype(str)
+    if new := sorted(set(clusters) - set(stages)):
+        raise InputError(
+            f"{paths[0].name}: clusters {', '.join(new)} have no known place; it is known of "
+            f"{', '.join(stages)}."
+        )
+    cells.obs["stage"] = clusters.map(stages).astype(float)
+    return cells
 
 
 def pbmc3k(paths: Paths) -> ad.AnnData:
@@ -55,12 +72,15 @@ def muscat_pbmc(paths: Paths) -> ad.AnnData:
     return cells
 
 
-def _mixology(counts: Path, metadata: Path, prefix: str = "") -> ad.AnnData:
-    """One experiment of sc_mixology: genes in rows, Ensembl ids, ERCC rows left out."""
-    cells = readers.read(counts, orientation="genes_in_rows")
+def _tables(
+    counts: Path, metadata: Path, prefix: str = "", *, orientation: str = "genes_in_rows"
+) -> ad.AnnData:
+    """Counts and a table of their cells; spike-ins (ERCC) are left out and counted."""
+    cells = readers.read(counts, orientation=orientation)
     obs = pd.read_csv(metadata, index_col=0)
-    if list(obs.index) != list(cells.obs_names):
+    if sorted(obs.index) != sorted(cells.obs_names):
         raise InputError(f"{counts.name} and {metadata.name} do not list the same cells.")
+    obs = obs.loc[cells.obs_names]
     obs.index = pd.Index([f"{prefix}{name}" for name in obs.index])
     cells.obs = obs
     if "demuxlet_cls" in obs:
@@ -86,7 +106,7 @@ def cell_lines(paths: Paths) -> ad.AnnData:
     pairs = list(zip(files[::2], files[1::2], strict=True))
     # Cells carry the same names on every plate.
     plates = [f"{c.name.split('.')[0][-2:]}_" if len(pairs) > 1 else "" for c, _ in pairs]
-    parts = [_mixology(*pair, plate) for pair, plate in zip(pairs, plates, strict=True)]
+    parts = [_tables(*pair, plate) for pair, plate in zip(pairs, plates, strict=True)]
     said = [part.uns["sclin"] for part in parts]
     cells = ad.concat(parts, join="outer", fill_value=0) if len(parts) > 1 else parts[0]
     cells = readers.pack(cells.X, cells.obs, list(cells.var_names))
@@ -99,7 +119,7 @@ def rna_mixtures(paths: Paths, *, labels: str = "corrected") -> ad.AnnData:
     """RNA mixtures; ``obs["proportion_LINE"]`` sums to one over the three lines."""
     if labels not in ("corrected", "as_published"):
         raise InputError(f"labels={labels!r}: use 'corrected' or 'as_published'.")
-    cells = _mixology(paths[1], paths[2])
+    cells = _tables(paths[1], paths[2])
     # Expression says which line is which: EGFR, XIST and CDKN2A of the pure mixtures agree with
     # the single cells of the same study only when these two columns are exchanged.
     swap = {"H2228": "HCC827", "HCC827": "H2228"} if labels == "corrected" else {}
@@ -114,6 +134,23 @@ def rna_mixtures(paths: Paths, *, labels: str = "corrected") -> ad.AnnData:
     cells.obs["batch"] = [f"mix{n}" for n in cells.obs["mix"]]
     cells.uns["sclin"]["labels"] = labels
     return _symbols(cells, paths[0])
+
+
+def tabula_muris(paths: Paths) -> ad.AnnData:
+    """A zip with one table of counts, cells in rows, and one of the cells."""
+    with (
+        TemporaryDirectory() as folder,
+        reading(paths[0], "zip archive", "Delete it and fetch again."),
+        ZipFile(paths[0]) as archive,
+    ):
+        names = [Path(folder, name) for name in ("brain_counts.csv", "brain_metadata.csv")]
+        for path in names:
+            member = next((m for m in archive.namelist() if Path(m).name == path.name), None)
+            if member is None:
+                has = ", ".join(archive.namelist()[:10])
+                raise DataError(f"{paths[0].name} holds no {path.name}; it holds {has}.")
+            path.write_bytes(archive.read(member))
+        return _tables(names[0], names[1], orientation="cells_in_rows")
 
 
 def myoblast(paths: Paths) -> ad.AnnData:
