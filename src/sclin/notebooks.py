@@ -38,7 +38,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from sclin import results as tidy
 from sclin.datasets import sha256_of
-from sclin.errors import InputError, SclinError, unknown
+from sclin.errors import InputError, SclinError, UnreachableError, unknown
 
 __all__ = [
     "NotebookError", "Parameter", "Run", "arguments", "claims", "list_notebooks", "parameters",
@@ -61,7 +61,9 @@ print(json.dumps([m.__file__ for n, m in [*sys.modules.items()] if n.split(".")[
 
 
 class NotebookError(SclinError, RuntimeError):
-    """A notebook that stopped with an error."""
+    """A notebook that stopped with an error; ``unreachable`` says which file no source gave."""
+
+    unreachable: str = ""
 
 
 @dataclass(frozen=True)
@@ -247,11 +249,12 @@ def _renew_prose(source: Any, executed: Any) -> Any:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run did: the page, whether code ran, and the seconds it took."""
+    """What a run did: the page, whether code ran, in how many seconds, and on which profile."""
 
     path: Path
     executed: bool
     seconds: float
+    profile: str
 
     @property
     def table(self) -> pd.DataFrame:
@@ -271,6 +274,7 @@ def run(
     name: str, *, values: Mapping[str, Any] | None = None, profile: str = "offline",
     folder: str | Path = CHAPTERS, output: str | Path | None = None,
     results: str | Path = "_build/runs/results", force: bool = False, roles: bool = False,
+    fallback: str = "",
 ) -> Run:  # fmt: skip
     """Execute a notebook with papermill, unless nothing that decides its outputs has changed.
 
@@ -294,6 +298,9 @@ def run(
         Execute in any case.
     roles
         Leave sentences as they are in the source: the book tests them while it is built.
+    fallback
+        Profile that stands in where a file of data cannot be fetched. The page then opens with
+        a notice, and its rows carry this profile. The next run asks for the file again.
 
     Returns
     -------
@@ -339,7 +346,18 @@ def run(
         page = _renew_prose(source, old)
     else:
         working = path.with_suffix(".failed.ipynb")
-        page = _execute(name, source, given, profile, results, working)
+        try:
+            page = _execute(name, source, given, profile, results, working)
+        except NotebookError as error:
+            if not (fallback and error.unreachable):
+                raise
+            instead = run(
+                name, values=values, profile=fallback, folder=folder, output=path,
+                results=results, force=force, roles=roles,
+            )  # fmt: skip
+            stand_in = arguments(name, fallback, values, folder=folder)
+            _notice(path, profile, given, fallback, stand_in, error.unreachable)
+            return instead
         record = page.metadata["sclin_run"]
         record |= {"profile": profile, "parameters": used, "fingerprint": fingerprint(record)}
         page.cells.append(claims.closing_box(name, record))
@@ -350,12 +368,33 @@ def run(
     one, other = (table, latest) if renewed else (latest, table)
     if one.exists():
         shutil.copy(one, other)
-    done = Run(path, not renewed, time.perf_counter() - start)
+    done = Run(path, not renewed, time.perf_counter() - start, profile)
     if not roles:  # the book tests sentences itself
         rows = claims.Rows(done.table) if len(done.table) else None
         claims.settle_notebook(page, rows, plain=True)
     nbformat.write(page, path)
     return done
+
+
+def _notice(
+    path: Path, profile: str, given: dict[str, Any], fallback: str, stand_in: dict[str, Any],
+    why: str,
+) -> None:  # fmt: skip
+    """Say under a page's title what it lacks, and what stands in its place."""
+    page = nbformat.read(path, as_version=4)
+    hosts = ", ".join(dict.fromkeys(re.findall(r"https?://([^/\s]+)", why))) or "No host"
+    file = why.partition(": ")[2].split(" ")[0]
+    changed = [
+        f"- `{key}`: {stand_in.get(key, 'its default')!r} in place of {value!r}"
+        for key, value in given.items() if value != stand_in.get(key)
+    ]  # fmt: skip
+    text = [
+        "```{admonition} Other data than planned", ":class: warning",
+        f"{hosts} did not give `{file}` when this page was made for the profile {profile}.",
+        f"So it was run with the profile {fallback}:", "", *changed, "```",
+    ]  # fmt: skip
+    page.cells.insert(1, nbformat.v4.new_markdown_cell("\n".join(text)))
+    nbformat.write(page, path)
 
 
 def _execute(
@@ -389,7 +428,9 @@ def _execute(
             why = f"{error.ename}: {' '.join(error.evalue.splitlines())}"
             left = f"The notebook up to there, with the traceback: {working}"
             stop = f"{name} stopped in cell {error.exec_count}: {why}\n{left}"
-            raise NotebookError(stop) from None
+            failed = NotebookError(stop)
+            failed.unreachable = why * (error.ename == UnreachableError.__name__)
+            raise failed from None
         lines = dict.fromkeys(log.read_text(encoding="utf-8").split("\n") if log.exists() else [])
     for metadata in (executed.metadata, *(cell.metadata for cell in executed.cells)):
         metadata.pop("papermill", None)

@@ -164,6 +164,24 @@ def test_a_failing_cell_is_shown_and_kept(folder):
     assert not (folder.parent / "out" / "01_toy.ipynb").exists()
 
 
+def test_a_page_whose_host_fails_says_what_stands_in_its_place(folder):
+    (folder / "profiles" / "public.yml").write_text("01_toy: {name: far}\n")
+    raising = BODY.replace(
+        "print(n",
+        "from sclin.errors import UnreachableError\n"
+        "if name == 'far': raise UnreachableError('far.rda could not be fetched: '\n"
+        "    'https://far.org/far.rda answered 404.')\nprint(n",
+    )
+    (folder / "01_toy.md").write_text(HEADER + raising)
+    asked = options(folder) | {"profile": "public"}
+    for _ in range(2):  # asked again each time, told once
+        done = notebooks.run("01_toy", fallback="offline", **asked)
+        assert done.profile == "offline" and printed(done.path) == "20 offline offline\n"
+        (told,) = [c.source for c in nbformat.read(done.path, 4).cells if "warning" in c.source]
+        assert "far.org did not give `far.rda`" in told
+        assert "- `name`: 'offline' in place of 'far'" in told
+
+
 def test_an_untyped_parameter_is_refused(folder):
     (folder / "01_toy.md").write_text(HEADER + BODY.replace("n: int = 2", "n = 2"))
     with pytest.raises(InputError, match="not of the form"):
