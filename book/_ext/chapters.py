@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
@@ -18,6 +20,9 @@ PACKAGES = (
     "sclin", "numpy", "scipy", "pandas", "scikit-learn", "scanpy", "anndata", "numba", "torch",
     "papermill", "jupyter-book", "sphinx",
 )  # fmt: skip
+
+#: What figures and tables can stand on.
+WHAT = {"real": "cells", "published": "numbers", "simulated": "cells"}
 
 
 def toc(root: Path) -> list[tuple[str, list[str]]]:
@@ -44,6 +49,28 @@ def title(root: Path, stem: str) -> str:
     path = root / "notebooks" / f"{stem}.md"
     match = re.search(r"^# (.+)$", path.read_text(), re.M) if path.exists() else None
     return match[1].strip() if match else stem[3:].replace("_", " ").capitalize()
+
+
+def evidence(root: Path) -> str:
+    """Count what the figures and tables of the executed chapters stand on."""
+    rows, whole = [], Counter()
+    for _, stems in toc(root):
+        for stem in stems:
+            path = root / "book" / "chapters" / f"{stem}.ipynb"
+            found: Counter = Counter()
+            for cell, stands_on in (
+                claims.marks(json.loads(path.read_text())) if path.exists() else ()
+            ):
+                tables_of = str([output.get("data", {}) for output in cell.get("outputs", [])])
+                shown = tables_of.count("<table") + ("figure" in cell["metadata"].get("mystnb", {}))
+                found.update(dict.fromkeys(set(stands_on.values()), shown))
+            whole += found
+            link = f"[{title(root, stem)}](/book/chapters/{stem})"
+            rows.append([link, *(found[kind] or "–" for kind in WHAT)])
+    said = ", ".join(f"{whole[kind]} on {kind} {what}" for kind, what in WHAT.items())
+    head = ["Chapter", "real cells", "published numbers", "simulated cells"]
+    table = tables.markdown(rows, head)
+    return f"Of the figures and tables of this build stand {said}.\n\n{table}\n"
 
 
 def chapters(root: Path) -> str:

@@ -40,6 +40,7 @@ PASSAGES = {
         front.findings,
         tables.profile,
         chapters.chapters,
+        chapters.evidence,
         chapters.outcomes,
         chapters.marking,
         chapters.status,
