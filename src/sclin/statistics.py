@@ -221,11 +221,10 @@ def _resampled(
     """Resample units, or take each once, then cells within each; shape (n_boot, outcomes)."""
     sizes = counts.sum(axis=1)
     shares = counts / sizes[:, None]
-    draws = np.zeros((n_boot, counts.shape[1]))
+    draws, units = np.empty((n_boot, counts.shape[1])), np.arange(len(counts))
     for b in range(n_boot):
-        units = np.arange(len(counts))
-        for unit in rng.choice(units, size=len(units)) if draw_units else units:
-            draws[b] += rng.multinomial(sizes[unit], shares[unit])
+        chosen = rng.choice(units, size=len(units)) if draw_units else units
+        draws[b] = rng.multinomial(sizes[chosen], shares[chosen]).sum(axis=0)
     return draws
 
 
@@ -277,12 +276,20 @@ def score_interval(
     >>> score_interval("f1_macro", ["a", "a", "b"], ["a", "a", "b"]).value
     1.0
     """
+    return _intervals([metric], y_true, y_pred, groups, n_boot, seed)[metric]
+
+
+def _intervals(
+    metrics: Sequence[str], y_true: ArrayLike, y_pred: ArrayLike, groups: ArrayLike | None,
+    n_boot: int, seed: int,
+) -> dict[str, Interval]:  # fmt: skip
+    """Intervals of several scores, all from the same resamples."""
     counts, outcomes, k = _tally(y_true, [y_pred], groups)
-    parts = _totals(outcomes, 1, k)
     draws = _resampled(counts, n_boot, np.random.default_rng(seed), groups is not None)
-    low, high = _ends(SCORES[metric](*(draws @ part for part in parts)))
-    value = SCORES[metric](*(counts.sum(axis=0) @ part for part in parts))
-    return Interval(float(value), low, high, len(counts) if groups is not None else counts.sum())
+    drawn, whole = ([x @ p for p in _totals(outcomes, 1, k)] for x in (draws, counts.sum(axis=0)))
+    n = len(counts) if groups is not None else counts.sum()
+    scores = {metric: SCORES[metric] for metric in metrics}
+    return {m: Interval(float(f(*whole)), *_ends(f(*drawn)), n) for m, f in scores.items()}
 
 
 def score_difference(
@@ -385,6 +392,9 @@ def scored(
     y, told = predictions["y_true"].to_numpy(), _Told(predictions["y_pred"].to_numpy(), proba)
     folds = predictions.reset_index(drop=True).groupby("fold", sort=False).indices.values()
     draws: dict[str, Any] = {"groups": predictions["group"] if unit else None, "seed": seed}
+    disjoint = not predictions["row"].duplicated().any()
+    ours = [metric for metric in scorers if metric in SCORES and disjoint]
+    intervals = _intervals(ours, y, told.y_pred, draws["groups"], n_boot, seed) if ours else {}
     for metric, scorer in scorers.items():
 
         def score(at: Any, scorer: Any = scorer) -> float:
@@ -396,13 +406,13 @@ def scored(
         common: dict[str, Any] = {"metric": metric, "split": "pooled", "unit": unit or "cell"}
         if proba is None and "predict_proba" in scorer._response_method:
             yield common | {"value": np.nan, "note": "the head gives no probabilities"}
-        elif predictions["row"].duplicated().any():
+        elif not disjoint:
             values = [score(at) for at in folds]
             common |= {"split": "folds", "n": len(values), "unit": "fold"}
             yield common | {"value": float(np.mean(values))}
             yield common | {"value": float(np.std(values, ddof=1)), "spread": "sd over folds"}
-        elif metric in SCORES:
-            yield common | {"value": score_interval(metric, y, told.y_pred, n_boot=n_boot, **draws)}
+        elif metric in intervals:
+            yield common | {"value": intervals[metric]}
         else:
             every = np.arange(len(y))
             yield common | {"value": bootstrap(score, every, n_boot=n_boot // 5, **draws)}
