@@ -182,7 +182,7 @@ def env() -> None:
 
 @main.group()
 def data() -> None:
-    """Datasets by name: list, show, fetch, verify, where."""
+    """Datasets by name: list, show, fetch, verify, check, where."""
 
 
 def _entries(tier: str | None = None) -> list[Any]:
@@ -266,6 +266,25 @@ def verify(names: tuple[str, ...]) -> None:
             click.echo(f"{state:8} {path}")
     if wrong:
         raise click.ClickException(f"{wrong} file(s) are wrong; fetch them again.")
+
+
+@data.command("check")
+@click.argument("names", nargs=-1)
+@click.option("--timeout", default=10.0, show_default=True, help="Seconds without an answer.")
+def check_addresses(names: tuple[str, ...], timeout: float) -> None:
+    """Ask every address of the catalogue for size and type; exit code 1 when one is wrong.
+
+    Nothing is fetched. NAMES are datasets, resources, models or wheels; all when left out.
+    """
+    from sclin.datasets.check import addresses, check
+
+    listed = addresses()
+    if absent := [name for name in names if name not in set(listed["name"])]:
+        raise DataError(f"No address of {', '.join(absent)} is in the catalogue.")
+    table = check(listed[listed["name"].isin(names)] if names else listed, timeout=timeout)
+    click.echo(table.to_string(index=False, na_rep="-", float_format="{:.0f}".format))
+    if wrong := int(table["wrong"].ne("").sum()):
+        raise click.ClickException(f"{wrong} of {len(table)} addresses are wrong.")
 
 
 @data.command()

@@ -117,8 +117,8 @@ def test_s3_objects_and_hub_files_are_plain_https(cache, site, monkeypatch):
     assert files.fetch_file(s3).exists() and files.fetch_file(hub).exists()
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     monkeypatch.delenv("HF_ENDPOINT")
-    assert files._address(s3.sources[0]) == "https://bucket.s3.amazonaws.com/folder/x.h5ad"
-    assert files._address(source) == "https://huggingface.co/org/repo/resolve/main/dict.pkl"
+    assert files.address_of(s3.sources[0]) == "https://bucket.s3.amazonaws.com/folder/x.h5ad"
+    assert files.address_of(source) == "https://huggingface.co/org/repo/resolve/main/dict.pkl"
 
 
 def nested_zip(path: Path) -> str:

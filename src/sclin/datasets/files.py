@@ -238,10 +238,10 @@ def _get(source: dict[str, str], part: Path, progress: bool | None) -> Path:
         else:
             archive = RemoteFile(Path(source["url"]).name, ({"url": source["url"]},))
         return _extract(fetch_file(archive, progress=progress), source["member"], part)
-    return _download(_address(source), part, progress)
+    return _download(address_of(source), part, progress)
 
 
-def _address(source: dict[str, str]) -> str:
+def address_of(source: dict[str, str]) -> str:
     """URL of a source; the usual variables of the tools name other servers."""
     if "url" in source:
         return source["url"]
