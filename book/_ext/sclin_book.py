@@ -25,6 +25,7 @@ import explorer
 import front
 import paper
 import papers
+import reproduced
 import tables
 from docutils import nodes
 from latex2mathml.converter import convert
@@ -54,6 +55,7 @@ PASSAGES = {
         paper.paper_parts,
         papers.claims_summary,
         papers.claims_table,
+        reproduced.published_numbers,
         api.api,
     )
 }

@@ -1,0 +1,159 @@
+"""Every published number of both papers, and what became of it here.
+
+The state of a number is computed: from numbers it was derived from, from the rows of this build,
+and from the catalogue, which says whether its data can be had.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tables
+
+from sclin import datasets, published
+
+STATES = ("reproduced", "differs", "needs the paper profile", "cannot be reproduced")
+#: Largest difference of a score that still counts as reproduced.
+TOLERANCE = 0.02
+#: How the papers name their data, and the catalogue.
+DATA = {
+    r"tabula sapiens|^ts2|^tsv2": "tabula_sapiens",
+    r"sars-cov-2": "sars_cov_2_lung",
+    r"testis|spermatogenesis|^human vs|divergence": "testis",
+    r"^gse276896": "gse276896",
+    r"^d1": "cd4_perturb",
+    r"^d4": "cd4_perturb_D4",
+    r"^brain$": "brain",
+    r"^liver$": "liver",
+    r"^spinal$": "spinal_cord",
+}
+#: Methods of others that no adapter here runs, and numbers that are no result of a method.
+ABSENT = re.compile(r"^(UCE|AIDO|scVI|scGPT|TF-Sapiens PMI|TF-Metazoa CGE)")
+PRIMATES = ["human", "chimpanzee", "gorilla", "macaque", "marmoset"]
+#: Scores whose best is the lowest.
+LOWER = ("MAE", "Smoothness")
+ASIDE = re.compile(r"^(seconds|parameters|n_predicted_targets|relative_gain|p_value)$")
+
+
+def _entry(data: str) -> str | None:
+    return next((name for asked, name in DATA.items() if re.search(asked, data, re.I)), None)
+
+
+def _derived() -> pd.DataFrame:
+    """Numbers that were derived from others of the same paper, computed again from these."""
+    layers, rows = published.table("layers"), []
+    by = layers[layers["layer"] != "Baseline_PCA"].groupby(["task", "dataset", "model", "metric"])
+    highest, lowest = by["value"].max(), by["value"].min()
+    for one in published.table("best_layers").itertuples():
+        best = lowest if one.metric in LOWER else highest
+        again = best[one.task, one.dataset, one.model, one.metric]
+        rows.append(("best layer", one.dataset, one.model, one.metric, one.best_value, again))
+    cross = published.table("crossspecies").query("metric == 'f1_macro' and method == 'scTOP'")
+    square = cross[cross["kind"] == "matrix"].pivot(
+        index="basis_species", columns="target_species", values="value"
+    )
+    off = square.where(~np.eye(len(square), dtype=bool))
+    for one in cross[cross["kind"].str.endswith("_derived")].itertuples():
+        part = square if "incl." in one.target_species else off
+        basis, target = one.basis_species, one.target_species
+        if basis == "5 primates":
+            part = off.loc[PRIMATES, PRIMATES]
+        elif basis in square.index:
+            part = part.loc[[basis]]
+        elif target in square.columns:
+            part = part[[target]]
+        again = float(np.nanmean(part))
+        rows.append(("average of transfers", "testis", one.method, one.metric, one.value, again))
+    head = ["what", "dataset", "method", "metric", "published", "here"]
+    return pd.DataFrame(rows, columns=head).assign(source="derived")
+
+
+def _given() -> pd.DataFrame:
+    """Numbers as the papers gave them."""
+    scores, cross = published.table("classification"), published.table("crossspecies")
+    cross = cross[~cross["kind"].str.endswith("_derived")]
+    layers, genes = published.table("layers"), published.table("perturbation_genes")
+    parts = [
+        scores.assign(what=scores["section"], published=scores["value"]),
+        cross.assign(what="cross-species", dataset="testis", published=cross["value"]),
+        layers.assign(
+            what="layers: " + layers["task"],
+            published=layers["value"],
+            method=layers["model"] + " layer " + layers["layer"].astype(str),
+            source=layers["source_path"],
+        ),
+        genes.assign(
+            what="layers: perturbed genes",
+            dataset=genes["context"],
+            method="",
+            metric="perturbation scored",
+            published=genes["gene"],
+        ),
+    ]
+    columns = ["what", "dataset", "method", "metric", "published", "source"]
+    return pd.concat([part[columns] for part in parts], ignore_index=True)
+
+
+def states(results: pd.DataFrame | None) -> pd.DataFrame:
+    """One row a published number: its state, the number of this build, and the reason."""
+    derived = _derived()
+    near = (derived["published"].astype(float) - derived["here"]).abs() <= TOLERANCE
+    derived["state"] = np.where(near, "reproduced", "differs")
+    derived["reason"] = "computed again from the published numbers behind it"
+    given = _given().astype({"method": str})
+    keys = ["dataset", "metric"]
+    ours = pd.DataFrame(columns=[*keys, "value"]) if results is None else results
+    ours = ours[ours.get("source", pd.Series(dtype=str)).eq("reproduced")]
+    rows = []
+    for one in given.itertuples():
+        entry, here, why = _entry(one.dataset), np.nan, ""
+        if ABSENT.match(one.method):
+            state, why = STATES[3], f"{one.method.split()[0]} is not run here"
+        elif ASIDE.match(one.metric):
+            state, why = STATES[3], "no score of a method on cells"
+        elif entry is None:
+            state, why = STATES[3], f"{one.dataset}: not in the catalogue"
+        else:
+            found = ours[ours["dataset"].eq(entry) & ours["metric"].eq(one.metric)]
+            found = found[[_same(one.method, row) for row in found.to_dict("records")]]
+            state, why = STATES[2], datasets.catalogue()[entry].title
+            if len(found) == 1:
+                here = float(found["value"].iloc[0])
+                state = STATES[abs(here - float(one.published)) > TOLERANCE]
+        rows.append((state, here, why))
+    given = given.join(pd.DataFrame(rows, columns=["state", "here", "reason"]))
+    return pd.DataFrame(given.to_dict("records") + derived.to_dict("records"))
+
+
+def _same(method: str, row: dict) -> bool:
+    """Whether a row of ours is of the method that a paper names."""
+    if " layer " in method:
+        return row["representation"].lower() == "layer:" + method.lower().replace(" layer ", "/")
+    named = {"scTOP": ("rank", "projection"), "normalise+ANOVA+PCA+LR": ("rank", "pipeline")}
+    return (row["representation"], row["head"]) == named.get(method)
+
+
+def published_numbers(root: Path) -> str:
+    """Count the published numbers by state, and leave the whole list for download."""
+    found = states(tables.results(root))
+    target = root / "book" / "_generated" / "published.csv"
+    target.parent.mkdir(exist_ok=True)
+    found.to_csv(target, index=False)
+    counts = found.groupby(["what", "state"]).size().unstack(fill_value=0)
+    counts = counts.reindex(columns=STATES, fill_value=0)
+    rows = [
+        [what, int(row.sum()), *(int(n) or "–" for n in row)] for what, row in counts.iterrows()
+    ]
+    rows.append(["**all**", len(found), *(int(n) or "–" for n in counts.sum())])
+    reasons = found[found["state"] == STATES[3]].groupby("reason").size().sort_values()[::-1]
+    told = [[reason, int(n)] for reason, n in reasons.items()]
+    return "\n\n".join([
+        tables.markdown(rows, ["Numbers of", "n", *STATES]),
+        "Every number with its source, state and reason: {download}`published.csv "
+        "</book/_generated/published.csv>`.",
+        "## Why some cannot be reproduced",
+        tables.markdown(told, ["Reason", "n"]),
+    ]) + "\n"  # fmt: skip
