@@ -355,16 +355,13 @@ def run(
                 name, values=values, profile=fallback, folder=folder, output=path,
                 results=results, force=force, roles=roles,
             )  # fmt: skip
-            stand_in = arguments(name, fallback, values, folder=folder)
-            _notice(path, profile, given, fallback, stand_in, error.unreachable)
+            _notice(path, profile, given, error.unreachable)
             return instead
         record = page.metadata["sclin_run"]
         record |= {"profile": profile, "parameters": used, "fingerprint": fingerprint(record)}
         page.cells.append(claims.closing_box(name, record))
         working.unlink()
-        modules = [os.path.relpath(PACKAGE / module) for module in record["modules"]]
-        rules = [f"{path}: {' '.join(modules)}", *(f"{module}:" for module in modules), ""]
-        path.with_suffix(".d").write_text("\n".join(rules), encoding="utf-8")
+        _write_rules(path, record["modules"])
     one, other = (table, latest) if renewed else (latest, table)
     if one.exists():
         shutil.copy(one, other)
@@ -376,24 +373,28 @@ def run(
     return done
 
 
-def _notice(
-    path: Path, profile: str, given: dict[str, Any], fallback: str, stand_in: dict[str, Any],
-    why: str,
-) -> None:  # fmt: skip
-    """Say under a page's title what it lacks, and what stands in its place."""
+def _write_rules(path: Path, modules: Iterable[str]) -> None:
+    """Tell Make on which modules a page stands."""
+    files = [os.path.relpath(PACKAGE / module) for module in modules]
+    rules = [f"{path}: {' '.join(files)}", *(f"{file}:" for file in files), ""]
+    path.with_suffix(".d").write_text("\n".join(rules), encoding="utf-8")
+
+
+def _notice(path: Path, profile: str, given: dict[str, Any], why: str) -> None:
+    """Say on a page what it lacks, and what stands in its place."""
     page = nbformat.read(path, as_version=4)
+    ran = page.metadata["sclin_run"]
     hosts = ", ".join(dict.fromkeys(re.findall(r"https?://([^/\s]+)", why))) or "No host"
-    file = why.partition(": ")[2].split(" ")[0]
-    changed = [
-        f"- `{key}`: {stand_in.get(key, 'its default')!r} in place of {value!r}"
-        for key, value in given.items() if value != stand_in.get(key)
-    ]  # fmt: skip
-    text = [
-        "```{admonition} Other data than planned", ":class: warning",
-        f"{hosts} did not give `{file}` when this page was made for the profile {profile}.",
-        f"So it was run with the profile {fallback}:", "", *changed, "```",
-    ]  # fmt: skip
-    page.cells.insert(1, nbformat.v4.new_markdown_cell("\n".join(text)))
+    file, new = why.partition(": ")[2].split(" ")[0], ran["parameters"]
+    changed = [f"- `{k}`: {new[k]!r} in place of {v!r}" for k, v in given.items() if new[k] != v]
+    text = f"""\
+```{{admonition}} Other data than planned
+:class: warning
+{hosts} did not give `{file}` when this page was made for the profile {profile}.
+So it was run with the profile {ran["profile"]}:
+
+"""
+    page.cells.insert(1, nbformat.v4.new_markdown_cell("\n".join([text, *changed, "```"])))
     nbformat.write(page, path)
 
 
