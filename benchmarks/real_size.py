@@ -113,7 +113,8 @@ def main() -> None:
                 "cells": cells.n_obs, "median_tokens": float(store.obs["n_tokens"].median()),
                 "fetch_and_load_s": round(loaded - start, 1), "extract_s": round(done - loaded, 1),
                 "s_a_cell": round((done - loaded) / cells.n_obs, 3),
-                "cpu_s_a_cell": round((time.process_time() - busy) / cells.n_obs, 3), "threads": args.threads,
+                "cpu_s_a_cell": round((time.process_time() - busy) / cells.n_obs, 3),
+                "threads": args.threads,
                 "load_average": round(os.getloadavg()[0], 1),
             })  # fmt: skip
     table = pd.DataFrame(rows)
