@@ -88,9 +88,12 @@ def test_every_task_of_the_first_page_has_both_rivals(frozen) -> None:
 
 def test_layers_stand_beside_random_weights_in_every_table(frozen) -> None:
     layers = frozen[frozen["representation"].str.startswith("layer:") & frozen["variant"].eq("")]
-    layers = layers[layers["task"].ne("layer_choice")]  # its rows compare with random weights
+    layers = layers[
+        ~layers["task"].isin(["layer_choice", "weights"])
+    ]  # these compare with random weights
     assert {"12_layers_trajectory", "13_layers_perturbation"} <= set(layers["chapter"])
     keys = ["chapter", "task", "dataset", "protocol", "split", "head", "metric"]
     for group, rows in layers.groupby(keys):
-        trained = {model for model in rows["model"] if not model.endswith("-random")}
+        controls = ("-random", "-shuffled")
+        trained = {model for model in rows["model"] if not model.endswith(controls)}
         assert {f"{model}-random" for model in trained} <= set(rows["model"]), group
