@@ -31,10 +31,8 @@ import nbformat
 import numpy as np
 import pandas as pd
 
-from sclin import datasets
 from sclin.errors import InputError, nearest
 from sclin.results import KEY
-from sclin.verdict import comparison
 
 ROLE = re.compile(r"\s*\{(?P<kind>claim|number)\}`(?P<text>[^`]+)`")
 EVIDENCE = re.compile(r"^\{evidence\}`(?P<names>[^`]+)`$", re.M)
@@ -139,6 +137,8 @@ class Rows:
         gaps = found[found["metric"].str.endswith("_difference")]
         if gaps.empty:
             raise MissingError(f"{tokens} ..._difference", [])
+        from sclin.verdict import comparison  # takes long to import
+
         tests = [comparison(self.rows, gap) for _, gap in gaps.iterrows()]
         return np.array([int(np.sign(c.difference)) * c.proven for c in tests])
 
@@ -275,6 +275,8 @@ def evidence(names: str, parameters: Mapping[str, Any]) -> dict[str, str]:
     InputError
         When a name is no parameter of the chapter, no data set, and not ``published``.
     """
+    from sclin import datasets  # takes long to import
+
     found, known = {}, datasets.catalogue()
     for name in names.split():
         values = parameters.get(name, name)

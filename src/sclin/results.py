@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from sclin.errors import InputError, nearest, unknown
-from sclin.statistics import Interval
+
+if TYPE_CHECKING:  # it takes long to import, and only its shape is used
+    from sclin.statistics import Interval
 
 #: What tells two rows apart.
 KEY = (
@@ -62,7 +64,7 @@ def row(
     """
     for name in fields.keys() - set(COLUMNS):
         raise unknown("column of results", name, COLUMNS)
-    if isinstance(value, Interval):
+    if isinstance(value, tuple):
         value, fields["ci_low"], fields["ci_high"], n = value
         fields.setdefault("n", n)
     what = str(fields.get("representation", ""))

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from sclin import notebooks
+from sclin.checksums import sha256_of
 from sclin.cli import main
-from sclin.datasets import sha256_of
 from sclin.errors import InputError
 
 HEADER = """\

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +25,7 @@ import pooch
 import requests
 from joblib import Memory
 
+from sclin.checksums import sha256_of
 from sclin.datasets.entries import RemoteFile, catalogue, check_options
 from sclin.errors import DataError, UnreachableError, reading
 
@@ -97,24 +97,6 @@ def memory() -> Memory:
 
 
 # Checksums --------------------------------------------------------------------------------------
-@cache
-def _hashed(path: Path, node: int, size: int, changed: int) -> str:
-    return str(pooch.file_hash(path))
-
-
-def sha256_of(path: Path) -> str:
-    """Hash a file, or the names and contents of a folder; unchanged files are hashed once.
-
-    The time of the last change is the system's own, which nobody can set back.
-    """
-    if path.is_dir():
-        inside = sorted(each for each in path.rglob("*") if each.is_file())
-        said = "".join(f"{each.relative_to(path)}\n{sha256_of(each)}\n" for each in inside)
-        return hashlib.sha256(said.encode()).hexdigest()
-    info = path.stat()
-    return _hashed(path, info.st_ino, info.st_size, info.st_ctime_ns)
-
-
 def _git_blob_of(path: Path) -> str:
     """Name that git gives to the content of a file."""
     content = path.read_bytes()

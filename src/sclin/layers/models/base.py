@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anndata as ad
@@ -20,13 +18,7 @@ from sclin.errors import ModelError
 from sclin.layers.encoder import Encoder, Packing, to_device
 from sclin.layers.tokens import Cells, GeneMatch, check_values, match_genes, read_rows
 
-__all__ = ["Model", "file_sha256", "join_qkv", "load_weights", "reading"]
-
-
-def file_sha256(path: str | Path) -> str:
-    """Hash of a file's bytes, read in blocks."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+__all__ = ["Model", "join_qkv", "load_weights", "reading"]
 
 
 #: `sclin.errors.reading` for the files of a model.

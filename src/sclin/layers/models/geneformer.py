@@ -13,10 +13,11 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
+from sclin.checksums import sha256_of
 from sclin.datasets import readers
 from sclin.errors import ModelError
 from sclin.layers.encoder import Encoder, Packing
-from sclin.layers.models.base import Model, file_sha256, join_qkv, load_weights, reading
+from sclin.layers.models.base import Model, join_qkv, load_weights, reading
 from sclin.layers.tokens import Cells, GeneMatch, with_specials
 
 __all__ = ["Geneformer"]
@@ -152,7 +153,7 @@ class Geneformer(Model):
         medians = dictionary(folder, gene_medians, "gene_median")
         mapping = dictionary(folder, ensembl_mapping, "") if ensembl_mapping else None
         model = cls(config, weights, tokens, medians, name=name, ensembl_mapping=mapping)
-        model.checkpoint_sha256 = file_sha256(there[0])
+        model.checkpoint_sha256 = sha256_of(there[0])
         return model.eval()
 
     def encode(self, rows: sp.csr_matrix, match: GeneMatch, obs: pd.DataFrame) -> Cells:

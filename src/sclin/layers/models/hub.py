@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from sclin.checksums import sha256_of
 from sclin.datasets import files
 from sclin.datasets.entries import RemoteFile, catalogue
 from sclin.errors import DataError, ModelError, nearest
@@ -82,7 +83,7 @@ def fetch_model(name: str) -> tuple[Path, dict[str, Any]]:
                     f"{error}\nTry again, give the folder of a copy, or, if the new file is meant, "
                     f"delete {record.parent}."
                 ) from error
-        hashes = {file: files.sha256_of(path) for file, path in found.items() if path}
+        hashes = {file: sha256_of(path) for file, path in found.items() if path}
         record.write_text(json.dumps({"commit": commit, "sha256": hashes}, indent=1))
     options = {option: found[file] for option, file in (entry.options or {}).items()}
     main = next(path for file, path in found.items() if path and file.endswith(_MAIN))

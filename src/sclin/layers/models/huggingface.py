@@ -13,9 +13,10 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
+from sclin.checksums import sha256_of
 from sclin.errors import ModelError
 from sclin.layers.encoder import Packing
-from sclin.layers.models.base import Model, file_sha256, reading
+from sclin.layers.models.base import Model, reading
 from sclin.layers.models.geneformer import dictionary
 from sclin.layers.tokens import Cells, GeneMatch
 
@@ -94,7 +95,7 @@ class HuggingFaceEncoder(Model):
         with reading(folder, "transformers folder"):
             module = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
         model = cls(module, **options)
-        model.checkpoint_sha256 = file_sha256(weights)
+        model.checkpoint_sha256 = sha256_of(weights)
         return model.eval()
 
     @property

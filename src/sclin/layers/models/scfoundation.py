@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sclin import datasets
+from sclin.checksums import sha256_of
 from sclin.errors import InputError, ModelError, unknown
 from sclin.layers.encoder import Encoder, Packing
-from sclin.layers.models.base import Model, file_sha256, load_weights, reading
+from sclin.layers.models.base import Model, load_weights, reading
 from sclin.layers.tokens import Cells, GeneMatch, row_sums, with_specials
 
 __all__ = ["ScFoundation"]
@@ -204,7 +205,7 @@ class ScFoundation(Model):
             raise ModelError(f"{file}: the configuration lacks {error}.") from error
         load_weights(model, weights, _RENAMES, where=str(file), unused=_UNUSED)
         model.options = {**model.options, "key": key}
-        model.checkpoint_sha256 = file_sha256(file)
+        model.checkpoint_sha256 = sha256_of(file)
         return model.eval()
 
     @classmethod

@@ -16,9 +16,10 @@ import yaml
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sclin.checksums import sha256_of
 from sclin.errors import InputError, ModelError
 from sclin.layers.encoder import Encoder, Packing, activation
-from sclin.layers.models.base import Model, file_sha256, load_weights, reading
+from sclin.layers.models.base import Model, load_weights, reading
 from sclin.layers.tokens import Cells, GeneMatch, with_specials
 
 __all__ = ["TahoeX1"]
@@ -185,7 +186,7 @@ class TahoeX1(Model):
         except KeyError as error:
             raise ModelError(f"{folder}: vocabulary or configuration lack {error}.") from error
         load_weights(model, weights, _RENAMES, where=str(folder / files[3]), unused=_UNUSED)
-        model.checkpoint_sha256 = file_sha256(folder / files[3])
+        model.checkpoint_sha256 = sha256_of(folder / files[3])
         return model.eval()
 
     def encode(self, rows: sp.csr_matrix, match: GeneMatch, obs: pd.DataFrame) -> Cells:

@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sclin.checksums import sha256_of
 from sclin.errors import ModelError
 from sclin.layers.encoder import Encoder, Packing
-from sclin.layers.models.base import Model, file_sha256, join_qkv, load_weights, reading
+from sclin.layers.models.base import Model, join_qkv, load_weights, reading
 from sclin.layers.tokens import Cells, GeneMatch, match_genes, read_rows, with_specials
 
 __all__ = ["TranscriptFormer"]
@@ -135,10 +136,10 @@ class TranscriptFormer(Model):
                 f"{folder} names {len(names):,} tokens in vocabs/, and its weights hold "
                 f"{len(table):,}: they do not belong together. Download the folder again."
             )
-        digest = file_sha256(folder / "model_weights.pt")
+        digest = sha256_of(folder / "model_weights.pt")
         if species is not None:
             genes, table = _exchanged(Path(species), table, len(special))
-            names, digest = [*special, *genes], f"{digest}-{file_sha256(species)[:16]}"
+            names, digest = [*special, *genes], f"{digest}-{sha256_of(species)[:16]}"
         weights = {**weights, "gene_embeddings.embedding.weight": table}
         for key in [key for key in weights if key.startswith("aux_embeddings.")]:
             weights["aux.weight"] = weights.pop(key)
