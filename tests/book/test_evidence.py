@@ -42,8 +42,8 @@ def test_a_page_opens_with_real_cells_or_published_numbers(path, profile):
 
 
 def test_a_name_that_means_nothing_is_refused():
-    with pytest.raises(InputError, match=r"datset.*Did you mean 'dataset'"):
-        claims.evidence("datset", {"dataset": "baron_human"})
+    with pytest.raises(InputError, match=r"data_set.*Did you mean 'dataset'"):
+        claims.evidence("data_set", {"dataset": "baron_human"})
 
 
 def test_kinds_follow_the_run():
