@@ -86,6 +86,14 @@ def test_every_task_of_the_first_page_has_both_rivals(frozen) -> None:
         assert {"rank", "usual", "control"} <= set(taken.loc[taken["task"] == task, "family"])
 
 
+def test_rows_of_one_key_hold_one_number_whichever_chapter_wrote_them(frozen) -> None:
+    twice = frozen[frozen.duplicated(list(results.KEY), keep=False)]
+    spread = twice.groupby(list(results.KEY), dropna=False)["value"].agg(
+        lambda v: v.max() - v.min()
+    )
+    assert spread[spread > 1e-9].empty
+
+
 def test_layers_stand_beside_random_weights_in_every_table(frozen) -> None:
     layers = frozen[frozen["representation"].str.startswith("layer:") & frozen["variant"].eq("")]
     layers = layers[
