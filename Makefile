@@ -98,11 +98,11 @@ publish: $(STAMP)  ## the published book: every chapter on public data, and the 
 	@$(MAKE) --no-print-directory book exercises PROFILE=public
 
 freeze: chapters  ## keep the results of PROFILE in results/, the only task that writes there
-	@$(BIN)/python -c 'from sclin import results; print(results.freeze("$(RESULTS)", "results/$(PROFILE)").to_string())'
+	@$(BIN)/python book/_ext/frozen.py freeze $(RESULTS) results/$(PROFILE)
 
-# Tolerances are those of sclin.results.compare.
+# Tolerances are those of frozen.compare.
 compare: chapters  ## hold the results of PROFILE against the frozen ones
-	@$(BIN)/python -c 'from sclin import results as r; d = r.compare(r.load("results/$(PROFILE)"), r.load("$(RESULTS)")); print(d.to_string() if len(d) else "The numbers are those of results/$(PROFILE)."); raise SystemExit(len(d) > 0)'
+	@$(BIN)/python book/_ext/frozen.py compare $(RESULTS) results/$(PROFILE)
 
 run: $(STAMP)  ## run one notebook: make run NB=05_cell_types P="-p n_components 50"
 	@$(SCLIN) run $(NB) --profile $(PROFILE) $(P)

@@ -313,7 +313,7 @@ def mark(notebook: dict, *, plain: bool = False) -> None:
     for cell, kinds in list(marks(notebook)):
         if cell["cell_type"] == "markdown":
             text = "".join(cell["source"])
-            names = ", ".join(f"`{name}` ({kind})" if name != kind else kind
+            names = ", ".join(f"`{name}` ({kind})" if name != kind else f"{kind} numbers"
                               for name, kind in kinds.items())  # fmt: skip
             words = f"*What follows stands on: {names or 'what the parameters name'}.*"
             cell["source"] = EVIDENCE.sub(words, text)

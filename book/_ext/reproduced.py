@@ -35,7 +35,7 @@ ABSENT = re.compile(r"^(UCE|AIDO|scVI|scGPT|TF-Sapiens PMI|TF-Metazoa CGE)")
 PRIMATES = ["human", "chimpanzee", "gorilla", "macaque", "marmoset"]
 #: Scores whose best is the lowest.
 LOWER = ("MAE", "Smoothness")
-ASIDE = re.compile(r"^(seconds|parameters|n_predicted_targets|relative_gain|p_value)$")
+ASIDE = re.compile(r"^(seconds|parameters|n_predicted_targets)$")
 
 
 def _entry(data: str) -> str | None:
@@ -80,7 +80,7 @@ def _given() -> pd.DataFrame:
         scores.assign(what=scores["section"], published=scores["value"]),
         cross.assign(what="cross-species", dataset="testis", published=cross["value"]),
         layers.assign(
-            what="layers: " + layers["task"],
+            what="layers: " + layers["task"].str.replace("_", " "),
             published=layers["value"],
             method=layers["model"] + " layer " + layers["layer"].astype(str),
             source=layers["source_path"],

@@ -180,27 +180,6 @@ def load(folder: str | Path | None = None) -> pd.DataFrame:
     return pd.concat([part for part in parts if len(part)], ignore_index=True)
 
 
-def freeze(source: str | Path, target: str | Path) -> pd.DataFrame:
-    """Copy the tables of a run to where they are kept, and say what changed.
-
-    Parameters
-    ----------
-    source, target
-        Folders, such as ``_build/results/offline`` and ``results/offline``.
-
-    Returns
-    -------
-    DataFrame
-        What `compare` finds between the tables kept before and those of the run.
-    """
-    new, target = load(source), Path(target)
-    changed = compare(load(target) if any(target.glob("*.csv")) else new[:0], new)
-    target.mkdir(parents=True, exist_ok=True)
-    for path in Path(source).glob("*.csv"):
-        (target / path.name).write_bytes(path.read_bytes())
-    return changed
-
-
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     """Join what several trainings of a model gave: a row for each seed, and a plain one for all.
 
@@ -236,40 +215,3 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
         unit=plain["unit"].where(p | gap, "seed"),
     )
     return table(rows[~ours], whole.drop_duplicates(list(KEY)), each)
-
-
-def compare(
-    old: pd.DataFrame, new: pd.DataFrame, *, rtol: float = 1e-5, spread: float = 0.5
-) -> pd.DataFrame:
-    """List the rows that came, went, or hold another number.
-
-    Parameters
-    ----------
-    old, new
-        Tables.
-    rtol
-        Relative difference of values that counts as the same.
-    spread
-        What was trained is never the same twice on two machines: the new mean over seeds may lie
-        outside the old lowest and highest seed by this part of their distance. Rows of one seed,
-        and p values and differences of trained models, need only be there.
-
-    Returns
-    -------
-    DataFrame
-        Columns `KEY`, ``old``, ``new`` and ``change`` (``came``, ``went``, ``differs``).
-    """
-    trained = set(old.loc[old["variant"].str.startswith("training seed"), "model"])
-    before = old[[*KEY, "value", "ci_low", "ci_high", "unit", "model"]]
-    before = before.rename(columns={"value": "old"})
-    after = new[[*KEY, "value"]].rename(columns={"value": "new"})
-    both = before.merge(after, on=list(KEY), how="outer", indicator=True)
-    room = spread * (both["ci_high"] - both["ci_low"])
-    near = both["new"].between(both["ci_low"] - room, both["ci_high"] + room)
-    same = np.isclose(both["old"], both["new"], rtol=rtol, equal_nan=True)
-    same |= both["model"].isin(trained) & (near | both["unit"].ne("seed"))
-    same |= both["representation"].str.contains("-seed[0-9]+")
-    words = {"left_only": "went", "right_only": "came", "both": "differs"}
-    both["change"] = both["_merge"].map(words)
-    found = both.loc[both["change"].ne("differs") | ~same, [*KEY, "old", "new", "change"]]
-    return found.reset_index(drop=True)

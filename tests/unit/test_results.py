@@ -35,18 +35,6 @@ def test_rows_are_told_apart_by_their_variant_and_not_by_a_note():
         results.table([row(note="one")], [row(note="other", value=0.8)])
 
 
-def test_freezing_copies_the_tables_and_says_what_changed(tmp_path, monkeypatch):
-    run, kept = tmp_path / "run", tmp_path / "kept"
-    monkeypatch.setenv("SCLIN_RESULTS", str(run))
-    results.save([row(), row(dataset="e")], "05_x")
-    assert results.freeze(run, kept)["change"].tolist() == ["came", "came"]
-    results.save([row(value=0.91), row(dataset="f")], "05_x")
-    changed = results.freeze(run, kept).set_index("dataset")
-    assert changed["change"].to_dict() == {"d": "differs", "e": "went", "f": "came"}
-    assert changed.loc["d", ["old", "new"]].tolist() == [0.9, 0.91]
-    assert results.compare(results.load(run), results.load(kept)).empty
-
-
 def trained(*values, **fields):
     """What a model trained with several seeds gave, as one table."""
     name = "layer:m-seed{}/final"
@@ -70,16 +58,6 @@ def test_what_all_seeds_show_is_what_the_plain_comparison_shows():
     assert gap.loc[1, ["value", "ci_low", "n", "unit"]].tolist() == [0.2, 0.05, 8, "donor"]
     assert gap.loc[2, "variant"] == "training seed 1; versus:rank"
     assert trained(0.01, 0.2, metric="f1_macro_p", **about).loc[1, "value"] == 0.2
-
-
-def test_a_training_is_compared_by_the_spread_of_its_seeds():
-    old = trained(0.1, 0.2, 0.3)
-    assert results.compare(old, trained(0.3, 0.35, 0.4)).empty
-    far = results.compare(old, trained(0.4, 0.42, 0.44))
-    assert far[["representation", "variant"]].to_numpy().tolist() == [["layer:m/final", ""]]
-    near, moved = (results.table([row(value=v)]) for v in (0.9 + 1e-7, 0.9001))
-    assert results.compare(results.table([row()]), near).empty
-    assert len(results.compare(results.table([row()]), moved)) == 1
 
 
 @pytest.mark.parametrize(
