@@ -33,6 +33,7 @@ MODULES = {
         "published",
         "plotting",
         "notebooks",
+        "checksums",
         "errors",
     ],
 }
