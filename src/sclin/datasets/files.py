@@ -106,8 +106,10 @@ def _git_blob_of(path: Path) -> str:
 def wrong_with(file: RemoteFile, path: Path) -> str:
     """Say which checksum of the catalogue a file breaks; nothing when it breaks none."""
     known = ("sha256", file.sha256, sha256_of), ("git blob id", file.git_blob, _git_blob_of)
-    broken = ((what, of(path)) for what, wanted, of in known if wanted and of(path) != wanted)
-    return next((f"the wrong {what} {found}" for what, found in broken), "")
+    for what, wanted, of in known:
+        if wanted and (found := of(path)) != wanted:
+            return f"the wrong {what} {found}"
+    return ""
 
 
 def _search(file: RemoteFile) -> tuple[Path | None, list[str]]:

@@ -22,7 +22,14 @@ from tqdm import tqdm
 import sclin
 from sclin.errors import InputError, ModelError
 from sclin.layers.models.base import Model
-from sclin.layers.store import LayerStore, chosen, find_store, open_or_create, stores_folder
+from sclin.layers.store import (
+    LayerStore,
+    chosen,
+    find_store,
+    open_or_create,
+    store_name,
+    stores_folder,
+)
 from sclin.layers.tokens import Cells, dataset_id, fingerprints, open_cells
 
 __all__ = ["batches", "extract", "pool_cells", "stores"]
@@ -161,8 +168,7 @@ def extract(
         "precision": precision,
         "device": torch.cuda.get_device_name(place) if place.type == "cuda" else platform.machine(),
     }
-    name = "-".join([model.name, model.checkpoint_sha256[:8], manifest["dataset"], *poolings])
-    folder = stores_folder() / f"{name}.zarr" if store is None else Path(store)
+    folder = Path(store) if store is not None else stores_folder() / f"{store_name(manifest)}.zarr"
     widths = {name: model.pooled_width(name) for name in poolings}
     out = open_or_create(folder, manifest, cells.obs_names, prints, widths)
     _write(out, _copy(model, place, _PRECISIONS[precision]), read, progress=progress)

@@ -14,12 +14,11 @@ import shutil
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sclin.errors import ModelError, reading
-from sclin.layers.store import LayerStore, stores_folder
+from sclin.layers.store import LayerStore, store_name, stores_folder
 
 __all__ = ["export_store", "import_store"]
 
@@ -116,10 +115,8 @@ def _unpack(path: Path, archive: zipfile.ZipFile, draft: Path) -> None:
     """Write the members that the list names, and no others, each with its sha256."""
     hashes = json.loads(archive.read(_SAID))["sha256"]
     infos = {info.filename: info for info in archive.infolist() if info.filename != _SAID}
-    size, free = (
-        sum(info.file_size for info in infos.values()),
-        shutil.disk_usage(draft.parent).free,
-    )
+    size = sum(info.file_size for info in infos.values())
+    free = shutil.disk_usage(draft.parent).free
     if set(infos) != set(hashes) or len(archive.infolist()) != len(infos) + 1:
         raise ModelError(f"{path} holds other members than its list names. {_REMEDY}")
     if size > free:
@@ -137,14 +134,12 @@ def _unpack(path: Path, archive: zipfile.ZipFile, draft: Path) -> None:
 
 def _checked_name(path: Path, store: LayerStore, size: int) -> str:
     """Name of the store, once its arrays have the shapes that its manifest claims."""
-    told: dict[str, Any] = store.manifest
-    parts = [told["model"], told["checkpoint_sha256"][:8], told["dataset"], *told["poolings"]]
-    arrays, n = store._arrays(), int(told["n_cells"])
+    arrays, n = store._arrays(), int(store.manifest["n_cells"])
     shapes = [tuple(array.shape) for array in arrays]
     small = sum(array.nbytes for array in arrays) <= size  # what is claimed is also there
     right = all(shape[0] == n for shape in shapes) and len(store.obs) == n and small
     kinds = {np.dtype(array.dtype).kind for array in arrays}
-    name = "-".join(map(str, parts))
+    name = store_name(store.manifest)
     if not right or not kinds <= {"f", "i"} or not re.fullmatch(r"[\w.-]+", name):
         raise ModelError(f"{path} holds arrays that do not fit its manifest. {_REMEDY}")
     return name

@@ -368,6 +368,12 @@ def _disk_error(folder: Path, what: str, error: OSError) -> ModelError:
     return ModelError(f"{what} could not be written to {folder}: {error}")
 
 
+def store_name(manifest: Mapping[str, Any]) -> str:
+    """Name of the store that a manifest describes: model, checkpoint, data and poolings."""
+    told = manifest["model"], manifest["checkpoint_sha256"][:8], manifest["dataset"]
+    return "-".join([*told, *manifest["poolings"]])
+
+
 def stores_folder() -> Path:
     """Folder of the layer stores: ``$SCLIN_LAYERS``, else ``layers`` in the data cache."""
     if folder := os.environ.get("SCLIN_LAYERS"):

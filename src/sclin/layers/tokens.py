@@ -342,6 +342,22 @@ def row_sums(rows: sp.csr_matrix) -> NDArray[np.float64]:
     return np.asarray(rows.sum(axis=1, dtype=np.float64)).ravel()
 
 
+def first_of(
+    indptr: NDArray[np.integer], context: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Genes that each cell keeps of its first `context`, and which entries of CSR rows these are.
+
+    Examples
+    --------
+    >>> first_of(np.array([0, 3, 4]), 2)
+    (array([2, 1]), array([ True,  True, False,  True]))
+    """
+    n = np.diff(indptr).astype(np.int64)
+    kept = np.minimum(n, context)
+    place = np.arange(n.sum()) - np.repeat(indptr[:-1], n)
+    return kept, place < np.repeat(kept, n)
+
+
 def with_specials(
     ids: NDArray[np.int64],
     lengths: NDArray[np.int64],

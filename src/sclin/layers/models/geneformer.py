@@ -18,7 +18,7 @@ from sclin.datasets import readers
 from sclin.errors import ModelError
 from sclin.layers.encoder import Encoder, Packing
 from sclin.layers.models.base import Model, join_qkv, load_weights, reading
-from sclin.layers.tokens import Cells, GeneMatch, with_specials
+from sclin.layers.tokens import Cells, GeneMatch, first_of, with_specials
 
 __all__ = ["Geneformer"]
 
@@ -164,10 +164,8 @@ class Geneformer(Model):
         # lexsort is stable: equal scores stay in the order of the columns.
         order = np.lexsort((-score, cell))
         n = np.diff(rows.indptr).astype(np.int64)
-        kept = np.minimum(n, self.context - sum(self.specials))
-        rank = np.arange(rows.nnz) - np.repeat(rows.indptr[:-1], n)
-        shown = token[order][rank < np.repeat(kept, n)]
-        ids, lengths, _ = with_specials(shown, kept, None, **self.ends)
+        kept, shown = first_of(rows.indptr, self.context - sum(self.specials))
+        ids, lengths, _ = with_specials(token[order][shown], kept, None, **self.ends)
         return Cells(ids, lengths, None, n == 0, n - kept)
 
     def embed(self, ids: Tensor, values: Tensor | None, packing: Packing) -> Tensor:

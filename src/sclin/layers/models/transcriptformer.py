@@ -21,7 +21,7 @@ from sclin.checksums import sha256_of
 from sclin.errors import ModelError
 from sclin.layers.encoder import Encoder, Packing
 from sclin.layers.models.base import Model, join_qkv, load_weights, reading
-from sclin.layers.tokens import Cells, GeneMatch, match_genes, read_rows, with_specials
+from sclin.layers.tokens import Cells, GeneMatch, first_of, match_genes, read_rows, with_specials
 
 __all__ = ["TranscriptFormer"]
 
@@ -155,9 +155,7 @@ class TranscriptFormer(Model):
     def encode(self, rows: sp.csr_matrix, match: GeneMatch, obs: pd.DataFrame) -> Cells:
         """Assay and start, then the expressed genes in the order of the columns."""
         n = np.diff(rows.indptr).astype(np.int64)
-        kept = np.minimum(n, self.context - 1)
-        place = np.arange(rows.nnz) - np.repeat(rows.indptr[:-1], n)
-        shown = place < np.repeat(kept, n)
+        kept, shown = first_of(rows.indptr, self.context - 1)
         counts = np.minimum(rows.data[shown], self.clip)
         before: list[tuple[Any, Any]] = [(self.vocabulary["[START]"], 1)]
         if self.assays is not None:
@@ -238,7 +236,7 @@ def _names(file: Path) -> list[str]:
 def _exchanged(file: Path, table: Tensor, n_special: int) -> tuple[Sequence[str], Tensor]:
     """Gene ids of a file and the embedding table with their rows in place of the genes."""
     with reading(file, "file of protein embeddings"), h5py.File(file) as h5:
-        genes = [key.decode() for key in h5["keys"][:]]
+        genes = _names(file)
         rows = torch.from_numpy(np.stack([h5["arrays"][gene][:] for gene in genes]))
     if rows.shape[1] != table.shape[1]:
         raise ModelError(
