@@ -178,8 +178,9 @@ def extract(
 
 
 def stores(
-    name: str, adata: ad.AnnData, *, steps: int = 60, n_trained: int = 5, **options: Any
-) -> list[LayerStore]:
+    name: str, adata: ad.AnnData, *, steps: int = 60, n_trained: int = 5,
+    min_matched: float = 0.1, **options: Any,
+) -> list[LayerStore]:  # fmt: skip
     """Layers of cells by a model of this name, found or made.
 
     Parameters
@@ -192,6 +193,8 @@ def stores(
         Cells, in memory.
     steps, n_trained
         Batches of one training of ``tiny``, and number of trainings.
+    min_matched
+        Least part of the model's vocabulary that the cells must hold, 0 to 1.
     options
         For `sclin.layers.load_model`.
 
@@ -227,7 +230,7 @@ def stores(
         with contextlib.suppress(ModelError):
             return [find_store(name, adata)]
         network = load_model(model, random_weights=random, shuffled_genes=shuffled, **options)
-        return [extract(network, adata)]
+        return [extract(network, adata, min_matched=min_matched)]
     except ModelError as error:
         print(f"{name} is left out: {str(error).splitlines()[0]}")
         return []
