@@ -299,8 +299,9 @@ def run(
     roles
         Leave sentences as they are in the source: the book tests them while it is built.
     fallback
-        Profile that stands in where a file of data cannot be fetched. The page then opens with
-        a notice, and its rows carry this profile. The next run asks for the file again.
+        What stands in where a file of data cannot be fetched: the other data sets of its list,
+        or, where it is not one of several, this profile, which its rows then carry. The page
+        opens with a notice. The next run asks for the file again.
 
     Returns
     -------
@@ -351,9 +352,11 @@ def run(
         except NotebookError as error:
             if not (fallback and error.unreachable):
                 raise
+            others = _others(given, error.unreachable)
             instead = run(
-                name, values=values, profile=fallback, folder=folder, output=path,
-                results=results, force=force, roles=roles,
+                name, values={**(values or {}), **others}, profile=profile if others else fallback,
+                folder=folder, output=path, results=results, force=force, roles=roles,
+                fallback=fallback,
             )  # fmt: skip
             _notice(path, profile, given, error.unreachable)
             return instead
@@ -380,6 +383,21 @@ def _write_rules(path: Path, modules: Iterable[str]) -> None:
     path.with_suffix(".d").write_text("\n".join(rules), encoding="utf-8")
 
 
+def _others(given: Mapping[str, Any], why: str) -> dict[str, list[Any]]:
+    """Lists of data sets, without those that need the file that is missing, where some are left."""
+    from sclin.datasets.entries import catalogue  # seldom needed, and slow to import
+
+    file = why.partition(": ")[2].split(" ")[0]
+    needs = {n for n, entry in catalogue().items() if file in [f.name for f in entry.all_files()]}
+    found = {}
+    for key, names in given.items():
+        if isinstance(names, list):
+            left = [n for n in names if str(n).partition(":")[0] not in needs]
+            if 0 < len(left) < len(names):
+                found[key] = left
+    return found
+
+
 def _notice(path: Path, profile: str, given: dict[str, Any], why: str) -> None:
     """Say on a page what it lacks, and what stands in its place."""
     page = nbformat.read(path, as_version=4)
@@ -391,7 +409,7 @@ def _notice(path: Path, profile: str, given: dict[str, Any], why: str) -> None:
 ```{{admonition}} Other data than planned
 :class: warning
 {hosts} did not give `{file}` when this page was made for the profile {profile}.
-So it was run with the profile {ran["profile"]}:
+So it was run{f" with the profile {ran['profile']}" * (ran["profile"] != profile)}:
 
 """
     page.cells.insert(1, nbformat.v4.new_markdown_cell("\n".join([text, *changed, "```"])))

@@ -182,6 +182,20 @@ def test_a_page_whose_host_fails_says_what_stands_in_its_place(folder):
         assert "- `name`: 'offline' in place of 'far'" in told
 
 
+def test_a_data_set_that_cannot_be_had_leaves_the_others_of_its_list(folder):
+    (folder / "profiles" / "public.yml").write_text("01_toy: {genes: [pbmc3k, baron_mouse]}\n")
+    raising = BODY.replace(
+        "print(n",
+        "from sclin.errors import UnreachableError\n"
+        "if 'pbmc3k' in genes: raise UnreachableError('pbmc3k.rda could not be fetched')\nprint(n",
+    )
+    (folder / "01_toy.md").write_text(HEADER + raising)
+    done = notebooks.run("01_toy", fallback="offline", **options(folder) | {"profile": "public"})
+    assert done.profile == "public" and printed(done.path) == "20 a public\n"
+    (told,) = [c.source for c in nbformat.read(done.path, 4).cells if "warning" in c.source]
+    assert "- `genes`: ['baron_mouse'] in place of ['pbmc3k', 'baron_mouse']" in told
+
+
 def test_an_untyped_parameter_is_refused(folder):
     (folder / "01_toy.md").write_text(HEADER + BODY.replace("n: int = 2", "n = 2"))
     with pytest.raises(InputError, match="not of the form"):
