@@ -130,10 +130,8 @@ def states(results: pd.DataFrame | None) -> pd.DataFrame:
 
 def _same(method: str, row: dict) -> bool:
     """Whether a row of ours is of the method that a paper names."""
-    if " layer " in method:
-        return row["representation"].lower() == "layer:" + method.lower().replace(" layer ", "/")
-    named = {"scTOP": ("rank", "projection"), "normalise+ANOVA+PCA+LR": ("rank", "pipeline")}
-    return (row["representation"], row["head"]) == named.get(method)
+    representation, head = published.counterpart(method)
+    return row["representation"] == representation and head in ("", row["head"])
 
 
 def published_numbers(root: Path) -> str:

@@ -55,6 +55,7 @@ def test_a_row_of_this_build_decides(found):
     assert not found["here"].eq(told - 0.01).any()
 
 
-def test_layers_are_matched_by_model_and_layer():
-    assert reproduced._same("scFoundation layer 3", row(representation="layer:scfoundation/3"))
-    assert not reproduced._same("scFoundation layer 3", row(representation="layer:scfoundation/4"))
+def test_layers_are_matched_by_model_and_block_which_the_papers_count_from_0():
+    assert reproduced._same("scFoundation layer 3", row(representation="layer:scfoundation/4"))
+    assert not reproduced._same("scFoundation layer 3", row(representation="layer:scfoundation/3"))
+    assert not reproduced._same("scFoundation layer Baseline_PCA", row(representation="hvg_pca"))

@@ -5,6 +5,7 @@ They are shown as published and never enter a computation of ours.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -20,6 +21,12 @@ TABLES = {
     "best_layers": "best, first and final layer of each score, derived from `layers`",
     "perturbation_genes": "perturbed genes of each T cell state in the stored scores",
     "claims": "what the papers claim: in which words, where, and by which rule it is tested",
+}
+#: Methods of the papers that run here: representation and head.
+METHODS = {
+    "scTOP": ("rank", "projection"),
+    "normalise+ANOVA+PCA+LR": ("rank", "pipeline"),
+    "ANOVA+PCA+Leiden+local LR": ("counts", "clusterwise"),
 }
 
 
@@ -56,3 +63,35 @@ def table(name: str) -> pd.DataFrame:
     if name not in TABLES:
         raise unknown("published table", name, TABLES)
     return _read(name).copy()
+
+
+def counterpart(method: str) -> tuple[str, str]:
+    """Representation and head that a published method has here; both empty where it has none.
+
+    The papers count blocks from 0; here layer 0 is the embedding, and their block 0 gives layer 1.
+
+    Examples
+    --------
+    >>> counterpart("scTOP")
+    ('rank', 'projection')
+    >>> counterpart("scFoundation layer 3")
+    ('layer:scfoundation/4', '')
+    """
+    model, _, block = method.partition(" layer ")
+    if block.isdigit():
+        return f"layer:{model.lower()}/{int(block) + 1}", ""
+    return METHODS.get(method, ("", ""))
+
+
+def beside(ours: pd.DataFrame, theirs: pd.DataFrame, *, on: Sequence[str]) -> pd.DataFrame:
+    """Rows of ours that a published number stands beside, with it in a column ``published``.
+
+    Parameters
+    ----------
+    ours, theirs
+        Rows of `sclin.results`.
+    on
+        Columns in which both must agree; ``theirs`` has one row for each of their values.
+    """
+    named = theirs.set_index(list(on))["value"].rename("published")
+    return ours.merge(named, left_on=list(on), right_index=True, validate="many_to_one")
