@@ -160,6 +160,50 @@ def curve(
     return ax
 
 
+def beside(
+    table: pd.DataFrame, *, label: str, by: str = "dataset", metric: str = "score",
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Draw published numbers on x and ours on y, one mark a row.
+
+    On the dashed diagonal the two are equal.
+
+    Parameters
+    ----------
+    table
+        Rows of `sclin.results` with a column ``published``; filled marks are of the protocol
+        ``corrected``, open ones of ``as_published``, and bars run from ``ci_low`` to ``ci_high``.
+    label
+        Column with the name of each published number, written above it.
+    by
+        Column that separates colours and shapes.
+    metric
+        Name of the number, for the axes.
+    ax
+        Axes to draw on.
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plt.gca() if ax is None else ax
+    middle = table["published"].mean()
+    ax.axline((middle, middle), slope=1, color=PALETTE["grey"], ls="--", lw=1.2, label="equal")
+    styles = zip(pd.unique(table[by]), PALETTE.values(), cycle("osD^vP"), strict=False)
+    for name, color, marker in styles:
+        for protocol, rows in table[table[by].eq(name)].groupby("protocol", sort=False):
+            face = color if protocol == "corrected" else "white"
+            told = f"{name}, {str(protocol).replace('_', ' ')}"
+            ax.vlines(rows["published"], rows["ci_low"], rows["ci_high"], color=color, lw=1.2)
+            ax.plot(rows["published"], rows["value"], marker, color=color, mfc=face, label=told)
+    ax.margins(0.08)
+    ax.set(xlabel=f"published: {metric}", ylabel=f"ours: {metric}")
+    names = table.groupby("published")[label].first()
+    ax.secondary_xaxis("top").set_xticks(names.index, names, rotation=60, ha="left", size=8.5)
+    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return ax
+
+
 def depth_profile(
     table: pd.DataFrame, *, by: str = "model", ylabel: str = "score", ax: Axes | None = None
 ) -> Axes:
