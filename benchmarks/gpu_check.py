@@ -96,7 +96,7 @@ def geneformer(genes: list[str]):
     tokens = {name: i for i, name in enumerate(["<pad>", "<mask>", "<cls>", "<eos>", *genes])}
     medians = dict.fromkeys(genes, 1.0)
     config = bert_config(len(tokens))
-    return Geneformer(config, None, tokens, medians, name="geneformer-v2-104m").eval()
+    return Geneformer(config, tokens, medians, name="geneformer-v2-104m").eval()
 
 
 def transcriptformer(genes: list[str]):

@@ -54,6 +54,7 @@ def reading(
         raise
     except Exception as raised:
         reason = (str(raised).splitlines() or [""])[0][:160] or type(raised).__name__
+        reason = f"it lacks {reason}" if isinstance(raised, KeyError) else reason
         raise error(f"{path} is not a readable {what}: {reason}. {remedy}") from raised
 
 

@@ -14,7 +14,7 @@ from anndata.utils import make_index_unique
 
 from sclin.errors import InputError, unknown
 
-__all__ = ["as_csr", "strip_versions", "take", "value_kind"]
+__all__ = ["GENE_COLUMNS", "as_csr", "strip_versions", "take", "value_kind"]
 
 #: What ``values=`` can be.
 VALUES = ("counts", "log", "linear")
@@ -22,8 +22,9 @@ VALUES = ("counts", "log", "linear")
 COUNT_LAYERS = ("counts", "raw_counts", "raw", "spliced")
 # Whole numbers that are a part of the molecules, or none at all.
 _OTHER = re.compile(r"^counts\.|unspliced|ambiguous|spanning|nascent|binned|rank", re.IGNORECASE)
-# Columns of var that may hold the names of genes that are only numbered.
-_NAMES = ("features", "feature_name", "gene_symbols", "gene_name", "symbol", "gene_ids", "_index")
+#: Columns of ``var`` that may name genes: by symbols, and by these or ids.
+SYMBOLS = ("feature_name", "gene_symbols", "gene_name", "symbol")
+GENE_COLUMNS = (*SYMBOLS, "gene_ids", "gene_id", "ensembl_id", "feature_id")
 
 # From each scale back to amounts that add up; the natural log comes first.
 _LN = {"log": 1.0, "log2": float(np.log(2)), "log10": float(np.log(10))}
@@ -244,7 +245,7 @@ def _gene_names(var: pd.DataFrame, notes: _Notes) -> pd.Index:
     """Names of genes without versions; those that a conversion lost are looked for in ``var``."""
     names, n = var.index.astype(str), len(var)
     if n > 1 and any(names.equals(pd.RangeIndex(k, n + k).astype(str)) for k in (0, 1)):
-        column = next((name for name in _NAMES if name in var), None)
+        column = next((n for n in ("features", *GENE_COLUMNS, "_index") if n in var), None)
         where = f"var[{column!r}] names them" if column else "no column of var names them"
         notes.warnings.append(f"Genes are numbered ({names[0]}, {names[1]}, ...); {where}.")
         names = pd.Index(var[column].astype(str)) if column else names
@@ -282,7 +283,7 @@ def _one_column_a_gene(
     var = var.rename(columns=str).set_axis(pd.Index(unique, dtype=object))
     var = var.drop(columns="_index", errors="ignore")  # h5ad keeps this name for itself
     if "symbol" not in var:
-        column = next((n for n in ("feature_name", "gene_name", "gene_symbols") if n in var), None)
+        column = next((name for name in SYMBOLS if name in var), None)
         var["symbol"] = var[column].astype(str) if column else var.index
     return as_csr(X), var
 

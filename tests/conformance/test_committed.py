@@ -28,7 +28,8 @@ def close(found, wanted):
 def cells_of(parts, values=None):
     lengths = np.array([len(p) for p in parts])
     numbers = None if values is None else np.concatenate(values).astype(np.float32)
-    return Cells(np.concatenate(parts).astype(np.int64), lengths, numbers)
+    ids = np.concatenate(parts).astype(np.int64)
+    return Cells.around(ids, numbers, lengths, lengths)
 
 
 @pytest.mark.parametrize("padded", [False, True])

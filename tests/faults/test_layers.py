@@ -16,7 +16,7 @@ import zarr
 from sclin import layers
 from sclin.errors import DataError, ModelError
 from sclin.layers.models.geneformer import dictionary
-from sclin.layers.models.scfoundation import _RENAMES, ScFoundation
+from sclin.layers.models.scfoundation import ScFoundation
 from sclin.layers.store import LayerStore
 
 GENES = {f"GENE{i}": i for i in range(60)}
@@ -40,7 +40,7 @@ def model():
 def checkpoint(tmp_path, model):
     weights = {}
     for name, parameter in model.named_parameters():
-        for theirs, ours in reversed(_RENAMES.items()):
+        for theirs, ours in reversed(ScFoundation.renames.items()):
             name = name.replace(ours, theirs) if name.startswith("encoder.") else name
         weights[f"model.{name}"] = parameter.detach().clone()
     encoder = {"hidden_dim": 16, "depth": 2, "heads": 2}
@@ -117,7 +117,7 @@ def test_objects_in_pickles_are_refused(checkpoint, tmp_path):
     with pytest.raises(DataError, match="refused"):
         dictionary(tmp_path, None, "d")
     (tmp_path / "l.json").write_text(json.dumps([1]))
-    with pytest.raises(ModelError, match="holds a list"):
+    with pytest.raises(DataError, match="holds a list"):
         dictionary(tmp_path, None, "l")
 
 

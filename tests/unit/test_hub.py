@@ -114,7 +114,7 @@ def test_an_archive_is_fetched_by_address(cache, monkeypatch):
         monkeypatch.setitem(entry.record, "archive", f"{site.url}/tf_sapiens.tar.gz")
         path, _ = hub.fetch_model("transcriptformer-sapiens")
         assert path == cache / "models" / "transcriptformer-sapiens" / "tf_sapiens.tar.gz"
-        assert "holds no TranscriptFormer" in refusal("transcriptformer-sapiens")
+        assert "is no TranscriptFormer folder" in refusal("transcriptformer-sapiens")
 
 
 def test_a_model_that_cannot_be_had_costs_one_line(cache, site: Site, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import pickle
 import re
 import shutil
@@ -365,12 +366,12 @@ class _Restricted(pickle.Unpickler):
 
 
 def read_dictionary(path: str | Path) -> dict[Any, Any]:
-    """Read a pickled dictionary without running any code that it may carry.
+    """Read a dictionary, from a pickle without running any code that it may carry.
 
     Parameters
     ----------
     path
-        Pickle of a dictionary of strings and numbers.
+        ``.json``, or a pickle of a dictionary of strings and numbers.
 
     Raises
     ------
@@ -379,8 +380,8 @@ def read_dictionary(path: str | Path) -> dict[Any, Any]:
     """
     path = Path(path)
     remedy = "Anything but plain containers and numbers is refused, because it could run code."
-    with path.open("rb") as stream, reading(path, "dictionary", remedy):
-        found = _Restricted(stream).load()
+    with reading(path, "dictionary", remedy), path.open("rb") as stream:
+        found = json.load(stream) if path.suffix == ".json" else _Restricted(stream).load()
     if not isinstance(found, dict):
         raise DataError(f"{path.name} holds a {type(found).__name__}, not a dictionary.")
     return found

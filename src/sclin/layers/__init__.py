@@ -23,10 +23,7 @@ _HOMES = {
     "stores": "engine",
     "tiny": "tiny",
 }
-__all__ = [
-    "LayerStore", "export_store", "extract", "find_store", "import_store", "load_model", "stores",
-    "tiny",
-]  # fmt: skip
+__all__ = [*_HOMES]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:

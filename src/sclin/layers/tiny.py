@@ -155,7 +155,7 @@ def train(
     name = "tiny" + "-random" * random_weights + f"-seed{seed}" * bool(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Geneformer(sizes, None, tokens, medians, name=name)
+        model = Geneformer(sizes, tokens, medians, name=name)
         head = nn.Linear(width, len(tokens))
         for weights in (w for w in (*model.parameters(), *head.parameters()) if w.ndim > 1):
             nn.init.normal_(weights, std=0.02)
@@ -241,11 +241,9 @@ def load(folder: str | Path) -> Geneformer:
         json.loads((path / f"{name}.json").read_text())
         for name in ("sclin", "config", "token_dictionary", "gene_median_dictionary")
     )
-    weights = load_file(path / "model.safetensors")
-    model = Geneformer(SimpleNamespace(**sizes), weights, tokens, medians, name=said["name"])
-    model.loss_curve, model.checkpoint_sha256 = pd.DataFrame(said["loss"]), said["sha256"]
-    model.licence = "your own"
-    return model.eval()
+    model = Geneformer(SimpleNamespace(**sizes), tokens, medians, name=said["name"])
+    model.loss_curve, model.licence = pd.DataFrame(said["loss"]), "your own"
+    return model.filled(load_file(path / "model.safetensors"), path, said["sha256"])
 
 
 def cached(

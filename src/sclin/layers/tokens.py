@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,10 @@ import zarr
 from numpy.typing import NDArray
 
 from sclin.errors import DataError, InputError, ModelError
-from sclin.matrices import strip_versions, value_kind
+from sclin.matrices import GENE_COLUMNS, strip_versions, value_kind
 
-__all__ = ["Cells", "GeneMatch", "fingerprints", "match_genes", "open_cells"]
+__all__ = ["Cells", "GeneMatch", "fingerprints", "genes_of", "match_genes", "open_cells"]
 
-_COLUMNS = ("ensembl_id", "gene_ids", "gene_id", "feature_id", "symbol", "gene_name")
 _BLOCK = 2048
 
 
@@ -45,15 +44,42 @@ class Cells:
 
     ids: NDArray[np.int64]
     lengths: NDArray[np.int64]
-    values: NDArray[np.float32] | None = None
-    empty: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
-    cut: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    values: NDArray[np.float32] | None
+    empty: NDArray[np.bool_]
+    cut: NDArray[np.int64]
 
-    def __post_init__(self) -> None:
-        if not self.empty.size:
-            self.empty = np.zeros(len(self.lengths), bool)
-        if not self.cut.size:
-            self.cut = np.zeros(len(self.lengths), np.int64)
+    @classmethod
+    def around(
+        cls, ids: NDArray[np.int64], values: NDArray[Any] | None, n: NDArray[np.int64],
+        kept: NDArray[np.int64], *, before: Sequence[tuple[int, Any]] = (),
+        after: Sequence[tuple[int, Any]] = (),
+    ) -> Cells:  # fmt: skip
+        """Put special tokens around each cell's genes.
+
+        Parameters
+        ----------
+        ids, values
+            Genes that are kept, of all cells.
+        n, kept
+            Genes that each cell expresses, and those of them that are kept, ``(n_cells,)``.
+        before, after
+            Pairs of vocabulary index and value; a value is a number or one number a cell.
+
+        Examples
+        --------
+        >>> one = np.array([1])
+        >>> Cells.around(np.array([5]), None, one, one, before=[(8, 0)], after=[(9, 0)]).ids
+        array([8, 5, 9])
+        """
+        ends, specials = np.cumsum(kept), [*before, *after]
+        at = np.array([ends - kept] * len(before) + [ends] * len(after), np.int64).T.ravel()
+
+        def whole(genes: NDArray[Any], part: int) -> NDArray[Any]:
+            of_cells = [np.broadcast_to(pair[part], kept.shape) for pair in specials]
+            return np.insert(genes, at, np.array(of_cells).T.ravel())
+
+        numbers = None if values is None else whole(values, 1).astype(np.float32)
+        return cls(whole(ids, 0), kept + len(specials), numbers, n == 0, n - kept)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -75,7 +101,8 @@ class Cells:
 
         Examples
         --------
-        >>> both = Cells(ids=np.array([5, 6, 7]), lengths=np.array([2, 1]))
+        >>> n = np.array([2, 1])
+        >>> both = Cells.around(np.array([5, 6, 7]), None, n, n)
         >>> both.take(np.array([1, 0])).ids
         array([7, 5, 6])
         """
@@ -128,6 +155,12 @@ def gene_names(adata: ad.AnnData, genes: str | None) -> list[str]:
     return list(map(str, adata.var[genes]))
 
 
+def genes_of(vocabulary: Mapping[str, int]) -> dict[str, int]:
+    """A vocabulary without its special tokens: ``<...>``, ``[...]`` and ``unknown``."""
+    special = ("<", "[", "unknown")
+    return {gene: i for gene, i in vocabulary.items() if not str(gene).startswith(special)}
+
+
 def match_genes(
     adata: ad.AnnData, vocabulary: Mapping[str, int], *, genes: str | None = None,
     order: str = "data", min_matched: float = 0.1, rename: Mapping[str, str] | None = None,
@@ -141,7 +174,7 @@ def match_genes(
         Cells; ids are sought in ``var_names``, then in the usual columns of ``var``. Where a
         model reads human Ensembl ids and the data hold symbols, GENCODE v44 translates.
     vocabulary
-        Vocabulary index of each gene id; special tokens (``<...>``) are ignored.
+        Vocabulary index of each gene id; special tokens are left out.
     genes
         Column of ``var`` that holds the ids; the best matching place when ``None``.
     order
@@ -159,26 +192,27 @@ def match_genes(
         When less than `min_matched` of the vocabulary is found; the message shows ids seen and
         ids wanted.
     """
-    known = {gene: i for gene, i in vocabulary.items() if not str(gene).startswith("<")}
-    found = 0, "var_names", gene_names(adata, genes), np.full(adata.n_vars, -1)
-    places = [genes] if genes else ["var_names", *(c for c in _COLUMNS if c in adata.var)]
-    tried = [(place, gene_names(adata, place)) for place in places]
-    for place, names in tried:
-        if rename:
-            names = [rename.get(name.upper(), name) for name in names]
+    known, rename = genes_of(vocabulary), rename or {}
+    places = [genes] if genes else ["var_names", *(c for c in GENE_COLUMNS if c in adata.var)]
+    tried = {place: gene_names(adata, place) for place in places}
+
+    def looked_up(names: list[str]) -> tuple[int, NDArray[np.int64]]:
+        names = [rename.get(name.upper(), name) for name in names]
         pairs = zip(names, strip_versions(pd.Index(names)), strict=True)
         index = np.array([known.get(name, known.get(stem, -1)) for name, stem in pairs], np.int64)
-        count = len(np.unique(index[index >= 0]))
-        if count > found[0]:
-            found = count, place, names, index
-        if place == places[-1] and found[0] < min_matched * len(known):
-            tried += _by_gencode(tried, known)
-    count, place, names, index = found
+        return len(np.unique(index[index >= 0])), index
+
+    found = {place: looked_up(names) for place, names in tried.items()}
+    if max(count for count, _ in found.values()) < min_matched * len(known):
+        tried |= _by_gencode(tried, known)
+        found = {place: looked_up(names) for place, names in tried.items()}
+    place = max(found, key=lambda place: found[place][0])
+    count, index = found[place]
     if count == 0 or count < min_matched * len(known):
         raise ModelError(
             f"Only {count:,} of the {len(known):,} genes of {model} were found in {place} "
             f"({100 * count / max(len(known), 1):.1f} %; {100 * min_matched:g} % are needed).\n"
-            f"The data hold ids such as {', '.join(names[:3])}; {model} reads ids such as "
+            f"The data hold ids such as {', '.join(tried[place][:3])}; {model} reads ids such as "
             f"{', '.join(sorted(known)[:3])}.\n"
             "Put those into a column of var and name it with genes=, or lower min_matched for a "
             "small panel."
@@ -192,21 +226,18 @@ def match_genes(
     return GeneMatch(slot, present, int((index >= 0).sum()) - len(present))
 
 
-def _by_gencode(
-    places: list[tuple[str, list[str]]], known: Mapping[str, int]
-) -> list[tuple[str, list[str]]]:
+def _by_gencode(tried: Mapping[str, list[str]], known: Mapping[str, int]) -> dict[str, list[str]]:
     """Symbols as the Ensembl ids of a human vocabulary, where it has these."""
     if not any(str(gene).startswith("ENSG") for gene in known):
-        return []
+        return {}
     from sclin import datasets
 
     with contextlib.suppress(DataError):
         table = datasets.resource("gencode_v44").query("ensembl in @known")
         ids = dict(zip(table["symbol"], table["ensembl"], strict=True))
-        return [
-            (f"{where}, by GENCODE v44", [ids.get(n, n) for n in names]) for where, names in places
-        ]
-    return []
+        named = {place: [ids.get(n, n) for n in names] for place, names in tried.items()}
+        return {f"{place}, by GENCODE v44": names for place, names in named.items()}
+    return {}
 
 
 def check_values(
@@ -342,50 +373,15 @@ def row_sums(rows: sp.csr_matrix) -> NDArray[np.float64]:
     return np.asarray(rows.sum(axis=1, dtype=np.float64)).ravel()
 
 
-def first_of(
-    indptr: NDArray[np.integer], context: int
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Genes that each cell keeps of its first `context`, and which entries of CSR rows these are.
+def first_of(indptr: NDArray[np.integer], context: int) -> tuple[NDArray[Any], ...]:
+    """Genes of each cell, those of its first `context`, and which entries of CSR rows these are.
 
     Examples
     --------
     >>> first_of(np.array([0, 3, 4]), 2)
-    (array([2, 1]), array([ True,  True, False,  True]))
+    (array([3, 1]), array([2, 1]), array([ True,  True, False,  True]))
     """
     n = np.diff(indptr).astype(np.int64)
     kept = np.minimum(n, context)
     place = np.arange(n.sum()) - np.repeat(indptr[:-1], n)
-    return kept, place < np.repeat(kept, n)
-
-
-def with_specials(
-    ids: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    values: NDArray[Any] | None,
-    *,
-    before: Sequence[tuple[int, Any]] = (),
-    after: Sequence[tuple[int, Any]] = (),
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32] | None]:
-    """Put special tokens around each cell's genes.
-
-    Parameters
-    ----------
-    ids, lengths, values
-        Genes of all cells, as in `Cells`.
-    before, after
-        Pairs of vocabulary index and value; a value is a number or one number a cell.
-
-    Returns
-    -------
-    tuple
-        New ids, lengths and values.
-    """
-    ends, specials = np.cumsum(lengths), [*before, *after]
-    at = np.array([ends - lengths] * len(before) + [ends] * len(after), np.int64).T.ravel()
-
-    def around(genes: NDArray[Any], part: int) -> NDArray[Any]:
-        of_cells = [np.broadcast_to(pair[part], lengths.shape) for pair in specials]
-        return np.insert(genes, at, np.array(of_cells).T.ravel())
-
-    numbers = None if values is None else around(values, 1).astype(np.float32)
-    return around(ids, 0), lengths + len(specials), numbers
+    return n, kept, place < np.repeat(kept, n)

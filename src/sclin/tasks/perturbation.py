@@ -22,14 +22,13 @@ from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.preprocessing import scale
 
 from sclin.errors import InputError, nearest
-from sclin.matrices import strip_versions
+from sclin.matrices import GENE_COLUMNS, strip_versions
 from sclin.representations import dense, labels, log_normalize
 from sclin.statistics import Interval, spearman
 from sclin.tasks.draws import queue
 
 _FEW = 10  # exchanges that a share can rest on
 _MIN_PERTURBATIONS = 4  # fewer give no more than three pairs to rank
-_GENE_NAMES = ("symbol", "gene_ids", "gene_id", "ensembl_id", "feature_name", "gene_symbols")
 _CONTROLS = ("non-targeting", "NT", "NTC", "control", "ctrl", "unperturbed")
 
 
@@ -95,7 +94,7 @@ def own_genes(cells: AnnData, perturbations: Iterable[str]) -> dict[str, NDArray
     dict
         Column numbers by perturbation; none where it names no gene.
     """
-    stored = [cells.var[column] for column in _GENE_NAMES if column in cells.var]
+    stored = [cells.var[column] for column in GENE_COLUMNS if column in cells.var]
     known = [strip_versions(pd.Index(genes)) for genes in (cells.var_names, *stored)]
     parts = {name: strip_versions(pd.Index(name.split("+"))) for name in perturbations}
     return {

@@ -26,15 +26,6 @@ MODELS = {
 }
 
 
-_ADAPTERS = {
-    "scfoundation": ("scfoundation", "ScFoundation"),
-    "tahoe-x1": ("tahoe", "TahoeX1"),
-    "geneformer": ("geneformer", "Geneformer"),
-    "transcriptformer": ("transcriptformer", "TranscriptFormer"),
-    "huggingface": ("huggingface", "HuggingFaceEncoder"),
-}
-
-
 def family_of(name: str) -> str:
     """Return the family of a model; an unknown name is an error."""
     family = next((f for f in MODELS if name == f or name.startswith(f + "-")), None)
@@ -93,8 +84,8 @@ def _load(family: str, name: str, path: Any, options: dict[str, Any]) -> Model:
         from sclin.layers import tiny
 
         return tiny.load(path, **options)
-    module, kind = _ADAPTERS[family]
-    kind = getattr(import_module(f"{__name__}.{module}"), kind)
+    module = import_module(f"{__name__}.{family.partition('-')[0]}")
+    kind = getattr(module, *module.__all__)  # the one name that an adapter hands on
     if family == "scfoundation":
         path = options.pop("checkpoint", None) or path
     signatures = [inspect.signature(function).parameters for function in (kind, kind.load)]
@@ -131,10 +122,11 @@ def shuffle_genes(model: Model, seed: int) -> None:
     """Give each gene the embedding of another; special tokens keep theirs."""
     import torch
 
+    from sclin.layers.tokens import genes_of
+
     tables = (module for module in model.modules() if isinstance(module, torch.nn.Embedding))
     table = max(tables, key=lambda each: each.num_embeddings).weight
-    special = ("<", "[", "unknown")
-    genes = [i for gene, i in model.vocabulary.items() if not gene.startswith(special)]
+    genes = list(genes_of(model.vocabulary).values())
     order = torch.randperm(len(genes), generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         table[genes] = table[genes][order]

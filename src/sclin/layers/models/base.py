@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import anndata as ad
 import numpy as np
@@ -14,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from sclin import errors
+from sclin.checksums import sha256_of
 from sclin.errors import ModelError
 from sclin.layers.encoder import Encoder, Packing, to_device
 from sclin.layers.tokens import Cells, GeneMatch, check_values, match_genes, read_rows
 
-__all__ = ["Model", "join_qkv", "load_weights", "reading"]
+__all__ = ["Model", "files_in", "join_qkv", "reading"]
 
 
 #: `sclin.errors.reading` for the files of a model.
@@ -29,48 +31,13 @@ reading = partial(
 )
 
 
-def load_weights(
-    module: nn.Module,
-    weights: Mapping[str, Tensor],
-    renames: Mapping[str, str],
-    *,
-    where: str,
-    unused: tuple[str, ...] = (),
-) -> None:
-    """Copy a checkpoint's tensors into a module, every name and shape checked.
-
-    Parameters
-    ----------
-    module
-        Receives the weights.
-    weights
-        The checkpoint.
-    renames
-        Part of a key -> what stands in its place in the module, applied in this order.
-    where
-        Named in messages.
-    unused
-        Prefixes of checkpoint keys that embeddings do not need.
-
-    Raises
-    ------
-    ModelError
-        Missing, unknown or misshapen keys.
-    """
-    kept = {}
-    for key, tensor in weights.items():
-        if not key.startswith(unused):
-            for theirs, ours in renames.items():
-                key = key.replace(theirs, ours)
-            kept[key] = tensor
-    try:
-        module.load_state_dict(kept)
-    except RuntimeError as error:
-        found = " ".join(line.strip() for line in str(error).splitlines()[1:])
+def files_in(folder: Path, what: str, *names: str) -> list[Path]:
+    """Paths of the files that a folder must hold to be a model."""
+    if lost := [name for name in names if not (folder / name).exists()]:
         raise ModelError(
-            f"{where} does not hold this model: {found[:400]}\n"
-            "Check that the file belongs to this model and size."
-        ) from error
+            f"{folder} is no {what}: it lacks {', '.join(lost)}; {', '.join(names)} are needed."
+        )
+    return [folder / name for name in names]
 
 
 def join_qkv(weights: Mapping[str, Tensor], parts: Sequence[str]) -> dict[str, Tensor]:
@@ -136,6 +103,47 @@ class Model(nn.Module):
     licence = "see the model's page"
     loss_curve: Any = None
     rename: Mapping[str, str] | None = None
+
+    # ---- weights --------------------------------------------------------------------------
+
+    #: Part of a checkpoint's key -> what stands in its place here, applied in this order; and
+    #: prefixes of keys that embeddings do not need.
+    renames: ClassVar[Mapping[str, str]] = {}
+    unused: tuple[str, ...] = ()
+
+    def filled(self, weights: Mapping[str, Tensor], where: Path | str, sha256: str = "") -> Self:
+        """Take a checkpoint's tensors, every name and shape checked.
+
+        Parameters
+        ----------
+        weights
+            The checkpoint.
+        where
+            Its file.
+        sha256
+            Its hash; that of the file when it is not given.
+
+        Raises
+        ------
+        ModelError
+            Missing, unknown or misshapen keys.
+        """
+        kept = {}
+        for key, tensor in weights.items():
+            if not key.startswith(self.unused):
+                for theirs, ours in self.renames.items():
+                    key = key.replace(theirs, ours)
+                kept[key] = tensor
+        try:
+            self.load_state_dict(kept)
+        except RuntimeError as error:
+            found = " ".join(line.strip() for line in str(error).splitlines()[1:])
+            raise ModelError(
+                f"{where} does not hold this model: {found[:400]}\n"
+                "Check that the file belongs to this model and size."
+            ) from error
+        self.checkpoint_sha256 = sha256 or sha256_of(where)
+        return self.eval()
 
     # ---- shape ----------------------------------------------------------------------------
 

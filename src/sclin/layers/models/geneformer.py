@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -13,27 +13,14 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from sclin.checksums import sha256_of
 from sclin.datasets import readers
 from sclin.errors import ModelError
 from sclin.layers.encoder import Encoder, Packing
-from sclin.layers.models.base import Model, join_qkv, load_weights, reading
-from sclin.layers.tokens import Cells, GeneMatch, first_of, with_specials
+from sclin.layers.models.base import Model, files_in, join_qkv, reading
+from sclin.layers.tokens import Cells, GeneMatch, first_of, genes_of
 
 __all__ = ["Geneformer"]
 
-_RENAMES = {
-    "embeddings.word_embeddings": "words",
-    "embeddings.position_embeddings": "positions",
-    "embeddings.token_type_embeddings": "types",
-    "embeddings.LayerNorm": "norm",
-    "encoder.layer.": "encoder.blocks.",
-    "attention.output.dense": "out",
-    "attention.output.LayerNorm": "norm1",
-    "intermediate.dense": "up",
-    "output.dense": "down",
-    "output.LayerNorm": "norm2",
-}
 _QKV = tuple(f"attention.self.{part}" for part in ("query", "key", "value"))
 
 
@@ -47,18 +34,7 @@ def dictionary(folder: Path, given: str | Path | None, pattern: str) -> dict[str
                 "token_dictionary= or gene_medians= (--token-dictionary, --gene-medians)."
             )
         given = found[0]
-    file = Path(given)
-    if not file.is_file():
-        raise ModelError(f"There is no dictionary {file}.")
-    if file.suffix != ".json":
-        return readers.read_dictionary(file)
-    try:
-        content = json.loads(file.read_text())
-    except ValueError as error:
-        raise ModelError(f"{file} cannot be read as a dictionary: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{file} holds a {type(content).__name__}, not a dictionary.")
-    return content
+    return readers.read_dictionary(given)
 
 
 class Geneformer(Model):
@@ -68,9 +44,6 @@ class Geneformer(Model):
     ----------
     config
         A transformers ``BertConfig``.
-    weights
-        State of a ``BertModel`` or ``BertForMaskedLM``, as tensors by name; when ``None`` the
-        weights are random.
     token_dictionary
         Index of each gene id and special token.
     gene_medians
@@ -82,11 +55,23 @@ class Geneformer(Model):
     """
 
     wanted = "amounts"  # ranks inside a cell do not change when the cell is scaled
+    renames: ClassVar = {
+        "embeddings.word_embeddings": "words",
+        "embeddings.position_embeddings": "positions",
+        "embeddings.token_type_embeddings": "types",
+        "embeddings.LayerNorm": "norm",
+        "encoder.layer.": "encoder.blocks.",
+        "attention.output.dense": "out",
+        "attention.output.LayerNorm": "norm1",
+        "intermediate.dense": "up",
+        "output.dense": "down",
+        "output.LayerNorm": "norm2",
+    }
+    unused = ("cls.", "pooler.", "embeddings.position_ids")
 
     def __init__(
-        self, config: Any, weights: Mapping[str, Tensor] | None,
-        token_dictionary: Mapping[str, int], gene_medians: Mapping[str, float], *,
-        name: str = "geneformer", ensembl_mapping: Mapping[str, str] | None = None,
+        self, config: Any, token_dictionary: Mapping[str, int], gene_medians: Mapping[str, float],
+        *, name: str = "geneformer", ensembl_mapping: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.name, self.vocabulary, self.rename = name, dict(token_dictionary), ensembl_mapping
@@ -97,8 +82,7 @@ class Geneformer(Model):
             first, last = self.vocabulary["<cls>"], self.vocabulary["<eos>"]
             self.ends = {"before": [(first, 0)], "after": [(last, 0)]}
         self.width, self.context = config.hidden_size, config.max_position_embeddings
-        self.padding_id = config.pad_token_id or 0
-        self.licence = "Apache-2.0"
+        self.padding_id, self.licence = config.pad_token_id or 0, "Apache-2.0"
         self.options = {"context": self.context}
         self.words = nn.Embedding(config.vocab_size, self.width)
         self.positions = nn.Embedding(self.context, self.width)
@@ -111,10 +95,6 @@ class Geneformer(Model):
         )
         # The published embedding is the second to last entry of the hidden states.
         self.final_is = str(max(self.depth - 1, 0))
-        if weights is not None:
-            unused = "cls.", "pooler.", "embeddings.position_ids"
-            named = join_qkv({k.removeprefix("bert."): v for k, v in weights.items()}, _QKV)
-            load_weights(self, named, _RENAMES, where=name, unused=unused)
 
     @classmethod
     def load(
@@ -136,25 +116,19 @@ class Geneformer(Model):
         from safetensors.torch import load_file
         from transformers import BertConfig
 
-        folder = Path(path)
-        files = [folder / "model.safetensors", folder / "pytorch_model.bin"]
-        there = [file for file in files if file.is_file()]
-        if not (folder / "config.json").is_file() or not there:
-            raise ModelError(
-                f"{folder} holds no Geneformer model: config.json and model.safetensors are needed."
-            )
-        with reading(there[0], "Geneformer model"):
+        folder, usual = Path(path), "model.safetensors"
+        there = [name for name in (usual, "pytorch_model.bin") if (folder / name).is_file()]
+        _, file = files_in(folder, "Geneformer folder", "config.json", *(there or [usual])[:1])
+        with reading(file, "Geneformer model"):
             config = BertConfig.from_pretrained(folder)
-            if there[0].suffix == ".safetensors":
-                weights = load_file(there[0])
-            else:
-                weights = torch.load(there[0], map_location="cpu", weights_only=True)
+            pickled = partial(torch.load, map_location="cpu", weights_only=True)
+            weights = (load_file if file.name == usual else pickled)(file)
         tokens = dictionary(folder, token_dictionary, "token_dictionary")
         medians = dictionary(folder, gene_medians, "gene_median")
         mapping = dictionary(folder, ensembl_mapping, "") if ensembl_mapping else None
-        model = cls(config, weights, tokens, medians, name=name, ensembl_mapping=mapping)
-        model.checkpoint_sha256 = sha256_of(there[0])
-        return model.eval()
+        model = cls(config, tokens, medians, name=name, ensembl_mapping=mapping)
+        named = {key.removeprefix("bert."): tensor for key, tensor in weights.items()}
+        return model.filled(join_qkv(named, _QKV), file)
 
     def encode(self, rows: sp.csr_matrix, match: GeneMatch, obs: pd.DataFrame) -> Cells:
         """Order the expressed genes of each cell by count over median, highest first."""
@@ -163,10 +137,8 @@ class Geneformer(Model):
         cell = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
         # lexsort is stable: equal scores stay in the order of the columns.
         order = np.lexsort((-score, cell))
-        n = np.diff(rows.indptr).astype(np.int64)
-        kept, shown = first_of(rows.indptr, self.context - sum(self.specials))
-        ids, lengths, _ = with_specials(token[order][shown], kept, None, **self.ends)
-        return Cells(ids, lengths, None, n == 0, n - kept)
+        n, kept, shown = first_of(rows.indptr, self.context - sum(self.specials))
+        return Cells.around(token[order][shown], None, n, kept, **self.ends)
 
     def embed(self, ids: Tensor, values: Tensor | None, packing: Packing) -> Tensor:
         """Gene plus rank plus type, normed."""
@@ -184,7 +156,7 @@ def _medians(
             f"The token dictionary has {len(vocabulary):,} entries up to {highest:,}, the model "
             f"{n_tokens:,} tokens: they are of different versions of the model."
         )
-    genes = [gene for gene in vocabulary if not gene.startswith("<")]
+    genes = genes_of(vocabulary)
     lost = [gene for gene in genes if not medians.get(gene, 0) > 0]
     if lost:
         raise ModelError(
@@ -192,5 +164,5 @@ def _medians(
             f"0, such as {', '.join(lost[:3])}: the two dictionaries do not belong together."
         )
     out = np.ones(highest + 1)
-    out[[vocabulary[gene] for gene in genes]] = [medians[gene] for gene in genes]
+    out[list(genes.values())] = [medians[gene] for gene in genes]
     return out

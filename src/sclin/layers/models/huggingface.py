@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sclin.checksums import sha256_of
 from sclin.errors import ModelError
 from sclin.layers.encoder import Packing
-from sclin.layers.models.base import Model, reading
+from sclin.layers.models.base import Model, files_in, reading
 from sclin.layers.models.geneformer import dictionary
 from sclin.layers.tokens import Cells, GeneMatch
 
@@ -89,9 +89,7 @@ class HuggingFaceEncoder(Model):
                 raise ModelError(
                     f"tokenizer={where!r} is no MODULE:FUNCTION that can be imported: {error}."
                 ) from error
-        weights = folder / "model.safetensors"
-        if not weights.is_file():
-            raise ModelError(f"{folder} has no model.safetensors.")
+        (weights,) = files_in(folder, "transformers folder", "model.safetensors")
         with reading(folder, "transformers folder"):
             module = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
         model = cls(module, **options)

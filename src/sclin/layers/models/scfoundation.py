@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -19,43 +19,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sclin import datasets
-from sclin.checksums import sha256_of
 from sclin.errors import InputError, ModelError, unknown
 from sclin.layers.encoder import Encoder, Packing
-from sclin.layers.models.base import Model, load_weights, reading
-from sclin.layers.tokens import Cells, GeneMatch, row_sums, with_specials
+from sclin.layers.models.base import Model, reading
+from sclin.layers.tokens import Cells, GeneMatch, row_sums
 
 __all__ = ["ScFoundation"]
 
 _VALUES = ("counts", "log", "log_with_total")
-_RENAMES = {
-    "encoder.transformer_encoder.": "encoder.blocks.",
-    "self_attn.in_proj_": "qkv.",
-    "self_attn.out_proj": "out",
-    "linear1": "up",
-    "linear2": "down",
-    "encoder.norm.": "encoder.final_norm.",
-}
-#: The decoder's parts.
-_UNUSED = ("decoder", "norm.", "to_final.")
 
 
 def _vocabulary(path: str | Path | None) -> dict[str, int]:
     """Read the gene table: a header, then one symbol and its index a line."""
-    if path is None:
-        return {gene: i for i, gene in enumerate(datasets.resource("scfoundation_vocabulary"))}
-    file = Path(path)
-    if not file.is_file():
-        raise ModelError(f"There is no vocabulary {file}; it is OS_scRNA_gene_index.19264.tsv.")
-    try:
+    file = Path(path or datasets.fetch("scfoundation_vocabulary")[0])
+    with reading(file, "vocabulary, OS_scRNA_gene_index.19264.tsv"):
         table = pd.read_csv(file, sep="\t", keep_default_na=False)
-        genes, index = table["gene_name"].astype(str), table["index"].astype(int)
-    except (KeyError, ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ModelError(
-            f"{file} is not the vocabulary: two tab-separated columns, gene_name and index, are "
-            f"needed ({error})."
-        ) from error
-    return dict(zip(genes, index.tolist(), strict=True))
+        index = table["index"].astype(int).tolist()
+        return dict(zip(table["gene_name"].astype(str), index, strict=True))
 
 
 def _read(file: Path, key: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -118,6 +98,15 @@ class ScFoundation(Model):
     """
 
     gene_order = "vocabulary"
+    renames: ClassVar = {
+        "encoder.transformer_encoder.": "encoder.blocks.",
+        "self_attn.in_proj_": "qkv.",
+        "self_attn.out_proj": "out",
+        "linear1": "up",
+        "linear2": "down",
+        "encoder.norm.": "encoder.final_norm.",
+    }
+    unused = ("decoder", "norm.", "to_final.")  # the decoder's parts
 
     def __init__(
         self, config: Mapping[str, Any], vocabulary: Mapping[str, int], *,
@@ -198,15 +187,12 @@ class ScFoundation(Model):
                 f"There is no checkpoint {file}. scFoundation's models.ckpt is published by its "
                 "authors; download it and give its path as checkpoint=."
             )
-        try:
-            config, weights = _read(file, key)
-            model = cls(config, _vocabulary(vocabulary), **options)
-        except KeyError as error:
-            raise ModelError(f"{file}: the configuration lacks {error}.") from error
-        load_weights(model, weights, _RENAMES, where=str(file), unused=_UNUSED)
+        config, weights = _read(file, key)
+        genes = _vocabulary(vocabulary)
+        with reading(file, "configuration of scFoundation"):
+            model = cls(config, genes, **options)
         model.options = {**model.options, "key": key}
-        model.checkpoint_sha256 = sha256_of(file)
-        return model.eval()
+        return model.filled(weights, file)
 
     @classmethod
     def random(
@@ -240,8 +226,7 @@ class ScFoundation(Model):
             total = self._totals(obs)
         s, t = self._depth(np.where(n > 0, total, 1.0))
         after = [(self.n_genes, t), (self.n_genes + 1, s)]
-        ids, lengths, numbers = with_specials(match.ids[rows.indices], n, values, after=after)
-        return Cells(ids, lengths, numbers, n == 0, np.zeros_like(n))
+        return Cells.around(match.ids[rows.indices], values, n, n, after=after)
 
     def _depth(self, total: NDArray[np.float64]) -> tuple[NDArray[np.float64], Any]:
         kind, number = self.depth_token[0], float(self.depth_token[1:])

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -16,28 +16,13 @@ import yaml
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sclin.checksums import sha256_of
 from sclin.errors import InputError, ModelError
 from sclin.layers.encoder import Encoder, Packing, activation
-from sclin.layers.models.base import Model, load_weights, reading
-from sclin.layers.tokens import Cells, GeneMatch, with_specials
+from sclin.layers.models.base import Model, files_in, reading
+from sclin.layers.tokens import Cells, GeneMatch
 
 __all__ = ["TahoeX1"]
 
-_UNUSED = ("flag_encoder.", "expression_decoder.", "mvc_decoder.", "chem_encoder.")
-_RENAMES = {
-    "transformer_encoder.layers.": "encoder.blocks.",
-    "transformer_encoder.norm": "encoder.final_norm",
-    "self_attn.Wqkv": "qkv",
-    "self_attn.out_proj": "out",
-    "up_proj": "up",
-    "down_proj": "down",
-    "gene_encoder.embedding": "gene_embedding",
-    "gene_encoder.enc_norm": "gene_norm",
-    "expression_encoder.linear1": "value1",
-    "expression_encoder.linear2": "value2",
-    "expression_encoder.norm": "value_norm",
-}
 #: Context of the official prediction script, whatever the size.
 _CONTEXT = 2048
 
@@ -111,6 +96,21 @@ class TahoeX1(Model):
         Seed of the subsets.
     """
 
+    renames: ClassVar = {
+        "transformer_encoder.layers.": "encoder.blocks.",
+        "transformer_encoder.norm": "encoder.final_norm",
+        "self_attn.Wqkv": "qkv",
+        "self_attn.out_proj": "out",
+        "up_proj": "up",
+        "down_proj": "down",
+        "gene_encoder.embedding": "gene_embedding",
+        "gene_encoder.enc_norm": "gene_norm",
+        "expression_encoder.linear1": "value1",
+        "expression_encoder.linear2": "value2",
+        "expression_encoder.norm": "value_norm",
+    }
+    unused = ("flag_encoder.", "expression_decoder.", "mvc_decoder.", "chem_encoder.")
+
     def __init__(
         self, config: Mapping[str, Any], collator: Mapping[str, Any],
         vocabulary: Mapping[str, int], *, name: str = "tahoe-x1",
@@ -132,11 +132,8 @@ class TahoeX1(Model):
         self.specials = (1, 0)
         self.poolings = ("CLS", "mean", "max")
         self.licence = "Apache-2.0"
-        self.options = {
-            "max_length": max_length,
-            "official_3b": official_3b,
-            "sample_seed": sample_seed,
-        }
+        options = {"max_length": max_length, "official_3b": official_3b}
+        self.options = {**options, "sample_seed": sample_seed}
         eps = float(config.get("norm_config", {}).get("eps", 1e-5))
         self.gene_embedding = nn.Embedding(int(config["vocab_size"]), self.width)
         use_norm = config.get("gene_encoder", {}).get("use_norm", True)
@@ -171,23 +168,13 @@ class TahoeX1(Model):
         from safetensors.torch import load_file
 
         folder = Path(path)
-        files = ("vocab.json", "model_config.yml", "collator_config.yml", "model.safetensors")
-        lost = [file for file in files if not (folder / file).is_file()]
-        if lost:
-            raise ModelError(f"{folder} lacks {', '.join(lost)}; a Tahoe-x1 folder holds all four.")
+        names = ("model_config.yml", "collator_config.yml", "vocab.json", "model.safetensors")
+        config, collator, genes, file = files_in(folder, "Tahoe-x1 folder", *names)
         with reading(folder, "Tahoe-x1 folder"):
-            vocabulary = json.loads((folder / files[0]).read_text())
-            config = yaml.safe_load((folder / files[1]).read_text())
-            collator = yaml.safe_load((folder / files[2]).read_text())
-            found = load_file(folder / files[3])
-        weights = {key.removeprefix("model."): value for key, value in found.items()}
-        try:
-            model = cls(config, collator, vocabulary, **options)
-        except KeyError as error:
-            raise ModelError(f"{folder}: vocabulary or configuration lack {error}.") from error
-        load_weights(model, weights, _RENAMES, where=str(folder / files[3]), unused=_UNUSED)
-        model.checkpoint_sha256 = sha256_of(folder / files[3])
-        return model.eval()
+            said, batches = (yaml.safe_load(each.read_text()) for each in (config, collator))
+            model = cls(said, batches, json.loads(genes.read_text()), **options)
+            weights = {k.removeprefix("model."): v for k, v in load_file(file).items()}
+        return model.filled(weights, file)
 
     def encode(self, rows: sp.csr_matrix, match: GeneMatch, obs: pd.DataFrame) -> Cells:
         """CLS, then the expressed genes in the order of the columns, counts in rank bins."""
@@ -204,13 +191,8 @@ class TahoeX1(Model):
             begin = rows.indptr[i] + first
             kept[begin : rows.indptr[i + 1]] = False
             kept[begin + rng.choice(n[i] - first, room - first, replace=False)] = True
-        ids, lengths, numbers = with_specials(
-            match.ids[rows.indices[kept]],
-            n - cut,
-            values[kept],
-            before=[(self.vocabulary["<cls>"], self.padding_value)],
-        )
-        return Cells(ids, lengths, numbers, n == 0, cut)
+        start = [(self.vocabulary["<cls>"], self.padding_value)]
+        return Cells.around(match.ids[rows.indices[kept]], values[kept], n, n - cut, before=start)
 
     def embed(self, ids: Tensor, values: Any, packing: Packing) -> Tensor:
         """Gene plus value."""

@@ -6,7 +6,7 @@ import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anndata as ad
 import h5py
@@ -20,20 +20,11 @@ from torch import Tensor, nn
 from sclin.checksums import sha256_of
 from sclin.errors import ModelError
 from sclin.layers.encoder import Encoder, Packing
-from sclin.layers.models.base import Model, join_qkv, load_weights, reading
-from sclin.layers.tokens import Cells, GeneMatch, first_of, match_genes, read_rows, with_specials
+from sclin.layers.models.base import Model, files_in, join_qkv, reading
+from sclin.layers.tokens import Cells, GeneMatch, first_of, match_genes, read_rows
 
 __all__ = ["TranscriptFormer"]
 
-_UNUSED = ("mu.", "gene_id_head.")
-_RENAMES = {
-    "gene_embeddings.embedding": "genes",
-    "gene_embeddings.mlp.layers": "mlp",
-    "transformer_encoder.encoder_layers": "encoder.blocks",
-    "self_attn.linears.3": "out",
-    "linear1": "up",
-    "linear2": "down",
-}
 _QKV = tuple(f"self_attn.linears.{i}" for i in range(3))
 
 
@@ -61,6 +52,17 @@ class TranscriptFormer(Model):
         Cells without it, or with an assay that the model does not know, are of assay ``unknown``.
     """
 
+    renames: ClassVar = {
+        "gene_embeddings.embedding": "genes",
+        "gene_embeddings.mlp.layers": "mlp",
+        "transformer_encoder.encoder_layers": "encoder.blocks",
+        "self_attn.linears.3": "out",
+        "linear1": "up",
+        "linear2": "down",
+    }
+    unused = ("mu.", "gene_id_head.")
+    licence = "MIT"
+
     def __init__(
         self, config: Mapping[str, Any], vocabulary: Mapping[str, int], features: int,
         assays: Mapping[str, int] | None = None, *, name: str = "transcriptformer",
@@ -74,7 +76,6 @@ class TranscriptFormer(Model):
         column = data.get("aux_cols") or "assay"
         self.assay = assay or (column if isinstance(column, str) else column[0])
         self.specials, self.poolings = (0 if assays is None else 1, 0), ("mean", "max")
-        self.licence = "MIT"
         self.options = {"context": self.context, "clip_counts": self.clip, "assay": self.assay}
         self.genes = nn.Embedding(len(self.vocabulary), features)
         self.mlp = nn.Sequential(
@@ -119,18 +120,17 @@ class TranscriptFormer(Model):
         with reading(folder, "TranscriptFormer folder"):
             config = json.loads((folder / "config.json").read_text())["model"]
             data, vocabs = config["data_config"], folder / "vocabs"
-            special = list(data["special_tokens"])
-            names = [
-                *special,
-                *(g for file in data["esm2_mappings"] for g in _names(vocabs / file)),
-            ]
+            names = list(data["special_tokens"])
+            n_special = len(names)
+            for file in data["esm2_mappings"]:
+                names += _names(vocabs / file)
+            names = list(dict.fromkeys(names))
             weights = torch.load(folder / "model_weights.pt", map_location="cpu", weights_only=True)
             assays = None
             if config["model_config"].get("use_aux"):
                 assays = json.loads((vocabs / "assay_vocab.json").read_text())
                 assays = assays.get("assay", assays)
             table = weights["gene_embeddings.embedding.weight"]
-        names = list(dict.fromkeys(names))
         if len(names) != len(table):
             raise ModelError(
                 f"{folder} names {len(names):,} tokens in vocabs/, and its weights hold "
@@ -138,24 +138,19 @@ class TranscriptFormer(Model):
             )
         digest = sha256_of(folder / "model_weights.pt")
         if species is not None:
-            genes, table = _exchanged(Path(species), table, len(special))
-            names, digest = [*special, *genes], f"{digest}-{sha256_of(species)[:16]}"
+            genes, table = _exchanged(Path(species), table, n_special)
+            names, digest = [*names[:n_special], *genes], f"{digest}-{sha256_of(species)[:16]}"
         weights = {**weights, "gene_embeddings.embedding.weight": table}
         for key in [key for key in weights if key.startswith("aux_embeddings.")]:
             weights["aux.weight"] = weights.pop(key)
-        try:
+        with reading(folder / "config.json", "TranscriptFormer configuration"):
             index = {name: i for i, name in enumerate(names)}
             model = cls(config, index, table.shape[1], assays, **options)
-        except KeyError as error:
-            raise ModelError(f"{folder / 'config.json'} lacks {error}.") from error
-        load_weights(model, join_qkv(weights, _QKV), _RENAMES, where=str(folder), unused=_UNUSED)
-        model.checkpoint_sha256 = digest
-        return model.eval()
+        return model.filled(join_qkv(weights, _QKV), folder, digest)
 
     def encode(self, rows: sp.csr_matrix, match: GeneMatch, obs: pd.DataFrame) -> Cells:
         """Assay and start, then the expressed genes in the order of the columns."""
-        n = np.diff(rows.indptr).astype(np.int64)
-        kept, shown = first_of(rows.indptr, self.context - 1)
+        n, kept, shown = first_of(rows.indptr, self.context - 1)
         counts = np.minimum(rows.data[shown], self.clip)
         before: list[tuple[Any, Any]] = [(self.vocabulary["[START]"], 1)]
         if self.assays is not None:
@@ -164,10 +159,7 @@ class TranscriptFormer(Model):
             code = named.astype(str).map(self.assays).fillna(unknown).to_numpy(np.int64)
             # An unknown assay is no key of the attention; a count below 0 says so.
             before.insert(0, (len(self.vocabulary) + code, np.where(code == unknown, -1, 1)))
-        ids, lengths, values = with_specials(
-            match.ids[rows.indices[shown]], kept, counts, before=before
-        )
-        return Cells(ids, lengths, values, n == 0, n - kept)
+        return Cells.around(match.ids[rows.indices[shown]], counts, n, kept, before=before)
 
     def embed(self, ids: Tensor, values: Any, packing: Packing) -> Tensor:
         """Protein embedding through two layers; the assay has a table of its own."""
@@ -218,13 +210,9 @@ def _folder(path: Path) -> Path:
             with reading(path, "TranscriptFormer archive"), tarfile.open(path) as archive:
                 archive.extractall(target, filter="data")  # nothing lands outside the folder
         path = target
-    found = [path, *sorted(p for p in path.glob("*") if p.is_dir())]
-    folder = next((p for p in found if (p / "config.json").is_file()), None)
-    if folder is None or not (folder / "model_weights.pt").is_file():
-        raise ModelError(
-            f"{path} holds no TranscriptFormer model: config.json, model_weights.pt and vocabs/ "
-            "are needed."
-        )
+    inside = sorted(file.parent for file in path.glob("*/config.json"))
+    folder = path if (path / "config.json").is_file() or not inside else inside[0]
+    files_in(folder, "TranscriptFormer folder", "config.json", "model_weights.pt", "vocabs")
     return folder
 
 
