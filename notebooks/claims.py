@@ -122,11 +122,11 @@ class Rows:
         """Number of units of a row."""
         return int(self.one(tokens)["n"])
 
-    def each(self, tokens: str) -> pd.Series:
-        """Values of all rows, named by the key columns in which they differ."""
+    def each(self, tokens: str, column: str = "value") -> pd.Series:
+        """Values, or ``ci_low``, of all rows, named by the key columns in which they differ."""
         found = self.of(tokens)
         by = [c for c in KEY if found[c].nunique(dropna=False) > 1]
-        return found.set_index(by)["value"].sort_index() if by else found["value"]
+        return found.set_index(by)[column].sort_index() if by else found[column]
 
     def shown(self, tokens: str) -> np.ndarray:
         """Sign of each paired difference that is shown, 0 where none is.
