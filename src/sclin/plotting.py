@@ -198,8 +198,12 @@ def beside(
             ax.plot(rows["published"], rows["value"], marker, color=color, mfc=face, label=told)
     ax.margins(0.08)
     ax.set(xlabel=f"published: {metric}", ylabel=f"ours: {metric}")
-    names = table.groupby("published")[label].first()
-    ax.secondary_xaxis("top").set_xticks(names.index, names, rotation=60, ha="left", size=8.5)
+    leader = {"arrowstyle": "-", "lw": 0.6, "relpos": (0, 0), "shrinkA": 0, "shrinkB": 0}
+    top, place, gap = ax.get_xaxis_transform(), -np.inf, 0.045 * np.ptp(table["published"])
+    for x, name in table.groupby("published")[label].first().items():
+        place = max(x, place + gap)  # names of near numbers stand side by side
+        ax.annotate(name, (x, 1), (place, 1.08), xycoords=top, textcoords=top, rotation=60,
+                    size=8.5, arrowprops=leader)  # fmt: skip
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return ax
 
