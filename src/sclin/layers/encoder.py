@@ -107,15 +107,10 @@ def _attend(qkv: Tensor, heads: int, packing: Packing) -> Tensor:
     start = 0
     for rows, valid in zip(packing.lengths, packing.valid, strict=True):
         stop = start + rows
-        mask = None
-        if valid < rows:
-            mask = (torch.arange(rows) < valid)[None, None, None, :]
-        out[start:stop] = functional.scaled_dot_product_attention(
-            q[None, start:stop].transpose(1, 2),
-            k[None, start:stop].transpose(1, 2),
-            v[None, start:stop].transpose(1, 2),
-            attn_mask=mask,
-        )[0].transpose(0, 1)
+        mask = None if valid == rows else (torch.arange(rows) < valid)[None, None, None, :]
+        asks, keys, values = (x[None, start:stop].transpose(1, 2) for x in (q, k, v))
+        seen = functional.scaled_dot_product_attention(asks, keys, values, attn_mask=mask)
+        out[start:stop] = seen[0].transpose(0, 1)
         start = stop
     return out.view(n, width)
 

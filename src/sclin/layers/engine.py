@@ -14,6 +14,7 @@ from typing import Any
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -159,9 +160,9 @@ def extract(
     batching = {"tokens": batch_tokens, "cells": batch_cells, "padded": padded}
     manifest = _manifest(model, names, poolings, batching)
     read = model.reader(cells, layer=layer, genes=genes, min_matched=min_matched)
-    prints = fingerprints(cells, layer=layer, genes=genes)
+    prints = pd.Series(fingerprints(cells, layer=layer, genes=genes), cells.obs_names)
     manifest |= {
-        "dataset": dataset_id(cells, prints),
+        "dataset": dataset_id(cells, prints.to_numpy()),
         "data_layer": layer,
         "genes": genes,
         "n_cells": cells.n_obs,
@@ -170,7 +171,7 @@ def extract(
     }
     folder = Path(store) if store is not None else stores_folder() / f"{store_name(manifest)}.zarr"
     widths = {name: model.pooled_width(name) for name in poolings}
-    out = open_or_create(folder, manifest, cells.obs_names, prints, widths)
+    out = open_or_create(folder, manifest, prints, widths)
     _write(out, _copy(model, place, _PRECISIONS[precision]), read, progress=progress)
     if not out.unfinished:
         _report(out, progress=progress)
@@ -280,9 +281,9 @@ def _write(
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     todo = [number for number in out.unfinished if number % world == rank]
     total = sum(stop - start for start, stop in map(out.range, todo))
-    batching = dict(out.manifest["batching"])
-    padded = batching.pop("padded")
     bar = tqdm(total=total, unit="cell", desc=model.name, disable=not progress or not total)
+    batching, layers = dict(out.manifest["batching"]), out.manifest["stored_layers"]
+    asked = {"layers": layers, "poolings": out.poolings, "padded": batching.pop("padded")}
     # Tokens of the next range are made, and the last one is written, while the model runs.
     with bar, ThreadPoolExecutor(1) as beside:
         coming = [beside.submit(read, *out.range(number)) for number in todo[:1]]
@@ -292,15 +293,8 @@ def _write(
             if following is not None:
                 coming.append(beside.submit(read, *out.range(following)))
             n_tokens = np.where(cells.empty, 0, cells.lengths)
-            pooled = pool_cells(
-                model,
-                cells,
-                batches(n_tokens, **batching),
-                layers=out.manifest["stored_layers"],
-                poolings=out.poolings,
-                padded=padded,
-                done=bar.update,
-            )
+            groups = batches(n_tokens, **batching)
+            pooled = pool_cells(model, cells, groups, **asked, done=bar.update)
             finite = np.all([np.isfinite(x).all(axis=(0, 2)) for x in pooled.values()], axis=0)
             bad = ~finite & (n_tokens > 0)
             for part in pooled.values():

@@ -67,17 +67,15 @@ class LayerStore:
         Raises
         ------
         ModelError
-            When there is none at `path`, or it is of an edition that kept its layers otherwise.
+            When there is none at `path`.
         """
         folder = Path(path)
         if not folder.exists():
             raise ModelError(f"There is no layer store at {folder}: make one with layers.extract.")
         try:
             group = zarr.open_group(str(folder), mode="r+" if os.access(folder, os.W_OK) else "r")
-        except (FileNotFoundError, OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"{folder} is not a zarr group: {error}") from error
-        if group.attrs.get("format") == "sclin layer store":
-            raise ModelError(f"{folder} is of an older edition: extract its layers again.")
         if "uns/sclin/manifest" not in group:
             raise ModelError(f"{folder} is a zarr group, but no layer store: it has no manifest.")
         return cls(folder, group)
@@ -274,11 +272,7 @@ def _key(pooling: str, layer: str) -> str:
 
 
 def open_or_create(
-    folder: Path,
-    manifest: Mapping[str, Any],
-    cell_names: Iterable[str],
-    prints: NDArray[np.uint64],
-    widths: Mapping[str, int],
+    folder: Path, manifest: Mapping[str, Any], prints: pd.Series, widths: Mapping[str, int]
 ) -> LayerStore:
     """Make a store, or open the one that the same run began before.
 
@@ -290,8 +284,8 @@ def open_or_create(
         Folder of the store.
     manifest
         The run's description; see `LayerStore.manifest`.
-    cell_names, prints
-        Names and fingerprints of the cells, in the order of the data set.
+    prints
+        Fingerprint of each cell by its name, in the order of the data set.
     widths
         Features of each pooling.
 
@@ -309,7 +303,7 @@ def open_or_create(
             if size > free:
                 raise OSError(errno.ENOSPC, f"needs {size:,} bytes, {free:,} are free")
             draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-            _fill(draft, manifest, pd.Index(cell_names), prints, widths)
+            _fill(draft, manifest, prints, widths)
             try:
                 draft.rename(folder)
             except OSError:
@@ -333,15 +327,11 @@ def open_or_create(
 
 
 def _fill(
-    draft: Path,
-    manifest: Mapping[str, Any],
-    cell_names: pd.Index,
-    prints: NDArray[np.uint64],
-    widths: Mapping[str, int],
+    draft: Path, manifest: Mapping[str, Any], prints: pd.Series, widths: Mapping[str, int]
 ) -> None:
     group: Any = zarr.open_group(str(draft), mode="w", zarr_format=3)
     n, per = len(prints), int(manifest["range_cells"])
-    obs = pd.DataFrame({"n_tokens": 0, "n_cut": 0, "fingerprint": prints}, index=cell_names)
+    obs = pd.DataFrame({"n_tokens": 0, "n_cut": 0, "fingerprint": prints})
     cells = ad.AnnData(
         obs=obs.astype({"n_tokens": "int32", "n_cut": "int32"}),
         uns={"sclin": {"manifest": json.dumps(manifest)}},
@@ -419,12 +409,9 @@ def find_store(model: Model | str, adata: ad.AnnData) -> LayerStore:
                 why.append(str(error))
         else:
             return store
+    others = f"Stores there are of: {', '.join(sorted(seen)) or 'no model'}."
     raise ModelError(
         f"No layer store of {name!r} in {folder} holds these {adata.n_obs:,} cells. "
-        + (
-            " ".join(why[:2]) + " "
-            if why
-            else f"Stores there are of: {', '.join(sorted(seen)) or 'no model'}. "
-        )
-        + f"Make one with layers.extract(model, adata).{nearest(name, seen - {name})}"
+        f"{' '.join(why[:2]) or others} "
+        f"Make one with layers.extract(model, adata).{nearest(name, seen - {name})}"
     )

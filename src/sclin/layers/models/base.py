@@ -172,12 +172,7 @@ class Model(nn.Module):
     # ---- cells to tokens ------------------------------------------------------------------
 
     def reader(
-        self,
-        adata: ad.AnnData,
-        *,
-        layer: str | None = None,
-        genes: str | None = None,
-        min_matched: float = 0.1,
+        self, adata: ad.AnnData, *, layer: str | None = None, **matching: Any
     ) -> Callable[[int, int], Cells]:
         """Check the cells against the model and return a function that makes tokens.
 
@@ -185,8 +180,8 @@ class Model(nn.Module):
         ----------
         adata
             Cells, in memory or backed.
-        layer, genes, min_matched
-            See `sclin.layers.extract`.
+        layer, **matching
+            ``layer``, ``genes`` and ``min_matched`` of `sclin.layers.extract`.
 
         Returns
         -------
@@ -194,15 +189,8 @@ class Model(nn.Module):
             ``(first cell, end) -> Cells``.
         """
         check_values(adata, wanted=self.wanted, layer=layer, model=self.name)
-        match = match_genes(
-            adata,
-            self.vocabulary,
-            genes=genes,
-            order=self.gene_order,
-            min_matched=min_matched,
-            rename=self.rename,
-            model=self.name,
-        )
+        matching |= {"order": self.gene_order, "rename": self.rename, "model": self.name}
+        match = match_genes(adata, self.vocabulary, **matching)
 
         def read(start: int, stop: int) -> Cells:
             raw = read_rows(adata, start, stop, layer=layer)
