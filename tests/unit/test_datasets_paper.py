@@ -95,7 +95,7 @@ def test_tabula_sapiens_without_a_donor_of_the_version(site, tmp_path):
         datasets.load("tabula_sapiens", tissue="eye")
     made.obs = made.obs.drop(columns="donor_id")
     put(site, f"/cz-benchmarks-data/{TABULA.format('Ear')}", made, tmp_path)
-    with pytest.raises(InputError, match="'donor_id'; it has cell_type"):
+    with pytest.raises(InputError, match="'donor_id'; there are cell_type"):
         datasets.load("tabula_sapiens", tissue="ear")
 
 

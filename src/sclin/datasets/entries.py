@@ -74,7 +74,7 @@ class Entry:
 
     def all_files(self) -> list[RemoteFile]:
         """Every file of the entry, over all choices."""
-        choices: list[Any] = [*self.choices] or [None]
+        choices: list[Any] = self.choices or [None]
         found = {file.name: file for choice in choices for file in self.files_of(choice)}
         return list(found.values())
 
@@ -132,13 +132,9 @@ def read_catalogue(path: str | Path) -> Catalogue:
     """
     raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     schema = yaml.safe_load(_HOME.joinpath("schema.yml").read_text(encoding="utf-8"))
-    errors = sorted(Draft202012Validator(schema).iter_errors(raw), key=lambda e: list(e.path))
-    if errors:
-        where = "/".join(map(str, errors[0].absolute_path)) or "top level"
-        raise DataError(
-            f"{path}: {where}: {errors[0].message[:300]} "
-            f"({len(errors)} error(s) against the schema of the catalogue)"
-        )
+    for error in Draft202012Validator(schema).iter_errors(raw):
+        where = "/".join(map(str, error.absolute_path)) or "top level"
+        raise DataError(f"{path}: {where}: {error.message[:300]}; schema.yml says what it takes.")
     return Catalogue(raw)
 
 

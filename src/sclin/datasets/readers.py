@@ -155,17 +155,13 @@ def _adata(path: Path, *, backed: bool = False) -> ad.AnnData:
 
 
 def _backed(source: ad.AnnData, layer: str | None, path: Path) -> ad.AnnData:
-    if layer not in (None, "X"):
-        source.file.close()
-        raise InputError(
-            f"{path.name}: backed files give X only; layer={layer!r} needs backed=False."
-        )
+    wrong = [] if layer in (None, "X") else [f"backed files give X, not {layer!r}"]
     for what, names in (("cell", source.obs_names), ("gene", source.var_names)):
         if (again := names[names.duplicated()].unique()).size:
-            raise InputError(
-                f"{len(again)} {what} names of {path.name} occur more than once, such as "
-                f"{str(again[0])!r}; read it with backed=False."
-            )
+            wrong.append(f"{len(again)} {what} names occur more than once, such as {again[0]!r}")
+    if wrong:
+        source.file.close()
+        raise InputError(f"{path.name}: {wrong[0]}; read it with backed=False.")
     said = {"values": value_kind(source.X[:1000]), "found_in": "X", "backed": True}
     source.uns["sclin"] = {**source.uns.get("sclin", {}), **said}
     return source
@@ -207,11 +203,10 @@ def _mtx(path: Path) -> ad.AnnData:
 
     def beside(*stems: str) -> pd.DataFrame:
         names = [f"{prefix}{stem}.tsv{end}" for stem in stems for end in (".gz", "")]
-        for name in names:
-            if (found[0].parent / name).exists():
-                options: Any = {"sep": "\t", "header": None, "dtype": str, "na_filter": False}
-                return pd.read_csv(found[0].parent / name, **options)
-        raise DataError(f"Beside {found[0]} stands none of {', '.join(names)}.")
+        there = [path for name in names if (path := found[0].parent / name).exists()]
+        if not there:
+            raise DataError(f"Beside {found[0]} stands none of {', '.join(names)}.")
+        return pd.read_csv(there[0], sep="\t", header=None, dtype=str, na_filter=False)
 
     barcodes, features = beside("barcodes"), beside("features", "genes")
     X = sp.csr_matrix(scipy.io.mmread(found[0]))

