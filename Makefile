@@ -16,7 +16,7 @@ BUILD    := $(if $(filter test,$(PROFILE)),_build/test,_build)
 EXECUTED := _build/executed/$(PROFILE)
 RESULTS  := _build/results/$(PROFILE)
 # A host that fails costs its chapter a notice, not the book.
-FALLBACK := $(if $(filter public,$(PROFILE)),--fallback offline)
+FALLBACK := $(if $(filter public,$(PROFILE)),offline)
 HTML     := $(if $(filter test,$(PROFILE)),_build/test/_build/html,_build/html)
 
 # As many tasks at once as there are cores, each with one thread.
@@ -73,7 +73,7 @@ chapters: $(CHAPTERS)  ## run what is stale, without building pages
 
 $(EXECUTED)/%.ipynb: notebooks/%.md notebooks/profiles/$(PROFILE).yml requirements.lock | $(STAMP) $(DATA)
 	@echo "$* starts"
-	@$(SCLIN) run $* --profile $(PROFILE) --output $@ --results $(RESULTS) --roles $(FALLBACK)
+	@$(BIN)/python book/_ext/execute.py $* $(PROFILE) $@ $(RESULTS) $(FALLBACK)
 	@$(if $(filter 01_%,$*),echo "The first page can be read: $@")
 
 # Chapter 11 trains the tiny model that the next ones read; the scoreboard reads every table.

@@ -118,8 +118,6 @@ def judge_cells(cells: str, report: str | None, file: Path | None, **options: An
 @click.option("--output", type=Path, help="Executed notebook  [default: a new one in _build/runs]")
 @click.option("--results", type=Path, help="Results tables  [default: _build/runs/results]")
 @click.option("--force", is_flag=True, help="Execute even when nothing has changed.")
-@click.option("--fallback", metavar="PROFILE", help="Stands in where data cannot be fetched.")
-@click.option("--roles", is_flag=True, help="Leave sentences untested, for the build of the book.")
 def run(notebook: str, values: tuple[tuple[str, str], ...], **options: Any) -> None:
     """Execute NOTEBOOK, such as 05, cell or 05_cell_types, with parameters of your own.
 

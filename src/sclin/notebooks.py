@@ -274,7 +274,6 @@ def run(
     name: str, *, values: Mapping[str, Any] | None = None, profile: str = "offline",
     folder: str | Path = CHAPTERS, output: str | Path | None = None,
     results: str | Path = "_build/runs/results", force: bool = False, roles: bool = False,
-    fallback: str = "",
 ) -> Run:  # fmt: skip
     """Execute a notebook with papermill, unless nothing that decides its outputs has changed.
 
@@ -290,18 +289,13 @@ def run(
         Where the notebooks are; by default the chapters of the book.
     output
         Executed notebook to write, by default ``_build/runs/<name>.ipynb``, or with a number
-        where another run lies there. Its table lies beside it, and a rule for Make with the
-        suffix ``.d`` that lists the modules that it ran on.
+        where another run lies there. Its table lies beside it.
     results
         Folder of the results tables, with the last one of each chapter.
     force
         Execute in any case.
     roles
         Leave sentences as they are in the source: the book tests them while it is built.
-    fallback
-        What stands in where a file of data cannot be fetched: the other data sets of its list,
-        or, where it is not one of several, this profile, which its rows then carry. The page
-        opens with a notice. The next run asks for the file again.
 
     Returns
     -------
@@ -347,24 +341,11 @@ def run(
         page = _renew_prose(source, old)
     else:
         working = path.with_suffix(".failed.ipynb")
-        try:
-            page = _execute(name, source, given, profile, results, working)
-        except NotebookError as error:
-            if not (fallback and error.unreachable):
-                raise
-            others = _others(given, error.unreachable)
-            instead = run(
-                name, values={**(values or {}), **others}, profile=profile if others else fallback,
-                folder=folder, output=path, results=results, force=force, roles=roles,
-                fallback=fallback,
-            )  # fmt: skip
-            _notice(path, profile, given, error.unreachable)
-            return instead
+        page = _execute(name, source, given, profile, results, working)
         record = page.metadata["sclin_run"]
         record |= {"profile": profile, "parameters": used, "fingerprint": fingerprint(record)}
         page.cells.append(claims.closing_box(name, record))
         working.unlink()
-        _write_rules(path, record["modules"])
     one, other = (table, latest) if renewed else (latest, table)
     if one.exists():
         shutil.copy(one, other)
@@ -374,46 +355,6 @@ def run(
         claims.settle_notebook(page, rows, plain=True)
     nbformat.write(page, path)
     return done
-
-
-def _write_rules(path: Path, modules: Iterable[str]) -> None:
-    """Tell Make on which modules a page stands."""
-    files = [os.path.relpath(PACKAGE / module) for module in modules]
-    rules = [f"{path}: {' '.join(files)}", *(f"{file}:" for file in files), ""]
-    path.with_suffix(".d").write_text("\n".join(rules), encoding="utf-8")
-
-
-def _others(given: Mapping[str, Any], why: str) -> dict[str, list[Any]]:
-    """Lists of data sets, without those that need the file that is missing, where some are left."""
-    from sclin.datasets.entries import catalogue  # seldom needed, and slow to import
-
-    file = why.partition(": ")[2].split(" ")[0]
-    needs = {n for n, entry in catalogue().items() if file in [f.name for f in entry.all_files()]}
-    found = {}
-    for key, names in given.items():
-        if isinstance(names, list):
-            left = [n for n in names if str(n).partition(":")[0] not in needs]
-            if 0 < len(left) < len(names):
-                found[key] = left
-    return found
-
-
-def _notice(path: Path, profile: str, given: dict[str, Any], why: str) -> None:
-    """Say on a page what it lacks, and what stands in its place."""
-    page = nbformat.read(path, as_version=4)
-    ran = page.metadata["sclin_run"]
-    hosts = ", ".join(dict.fromkeys(re.findall(r"https?://([^/\s]+)", why))) or "No host"
-    file, new = why.partition(": ")[2].split(" ")[0], ran["parameters"]
-    changed = [f"- `{k}`: {new[k]!r} in place of {v!r}" for k, v in given.items() if new[k] != v]
-    text = f"""\
-```{{admonition}} Other data than planned
-:class: warning
-{hosts} did not give `{file}` when this page was made for the profile {profile}.
-So it was run{f" with the profile {ran['profile']}" * (ran["profile"] != profile)}:
-
-"""
-    page.cells.insert(1, nbformat.v4.new_markdown_cell("\n".join([text, *changed, "```"])))
-    nbformat.write(page, path)
 
 
 def _execute(

@@ -29,9 +29,7 @@ def test_options_that_cannot_be_read():
 def test_gene_names_that_repeat_are_refused(cells, tmp_path):
     cells.var_names = ["g"] * 2 + list(cells.var_names[2:])
     cells.write_h5ad(tmp_path / "cells.h5ad")
-    with pytest.raises(
-        InputError, match=r"1 gene names occur more than once, such as 'g'"
-    ):
+    with pytest.raises(InputError, match=r"1 gene names occur more than once, such as 'g'"):
         datasets.load(tmp_path / "cells.h5ad", backed=True)
 
 

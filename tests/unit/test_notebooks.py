@@ -3,6 +3,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
+import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -12,6 +14,9 @@ from sclin import notebooks
 from sclin.checksums import sha256_of
 from sclin.cli import main
 from sclin.errors import InputError
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "book" / "_ext"))
+from execute import execute
 
 HEADER = """\
 ---
@@ -175,7 +180,7 @@ def test_a_page_whose_host_fails_says_what_stands_in_its_place(folder):
     (folder / "01_toy.md").write_text(HEADER + raising)
     asked = options(folder) | {"profile": "public"}
     for _ in range(2):  # asked again each time, told once
-        done = notebooks.run("01_toy", fallback="offline", **asked)
+        done = execute("01_toy", fallback="offline", **asked)
         assert done.profile == "offline" and printed(done.path) == "20 offline offline\n"
         (told,) = [c.source for c in nbformat.read(done.path, 4).cells if "warning" in c.source]
         assert "far.org did not give `far.rda`" in told
@@ -190,7 +195,7 @@ def test_a_data_set_that_cannot_be_had_leaves_the_others_of_its_list(folder):
         "if 'pbmc3k' in genes: raise UnreachableError('pbmc3k.rda could not be fetched')\nprint(n",
     )
     (folder / "01_toy.md").write_text(HEADER + raising)
-    done = notebooks.run("01_toy", fallback="offline", **options(folder) | {"profile": "public"})
+    done = execute("01_toy", fallback="offline", **options(folder) | {"profile": "public"})
     assert done.profile == "public" and printed(done.path) == "20 a public\n"
     (told,) = [c.source for c in nbformat.read(done.path, 4).cells if "warning" in c.source]
     assert "- `genes`: ['baron_mouse'] in place of ['pbmc3k', 'baron_mouse']" in told
@@ -233,7 +238,7 @@ def test_caches_go_by_content_not_by_name_size_or_time(tmp_path):
 def test_make_learns_which_modules_a_chapter_ran_on(folder, monkeypatch):
     text = BODY.replace("import os, json", "import os, json\nfrom sclin import published")
     (folder / "01_toy.md").write_text(HEADER + text)
-    done = notebooks.run("01_toy", **options(folder))
+    done = execute("01_toy", **options(folder))
     used = nbformat.read(done.path, as_version=4).metadata["sclin_run"]["modules"]
     assert {"__init__.py", "published/__init__.py", "published/layers.csv"} <= set(used)
     assert not [name for name in used if name.startswith("datasets")]
