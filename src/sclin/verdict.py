@@ -144,7 +144,7 @@ def judge_rows(
     if "too few" in outcomes.values():
         few = min((c for c in found.values() if c is not None), key=lambda c: c.n)
         many = f"{len(found)} comparison{'s' * (len(found) > 1)}"
-        said = f"With {few.n} {few.unit.removesuffix('s')}s and {many}"
+        said = f"With {few.n} {units} and {many}"
         least = f"no p value is below {min(1.0, _least_p(few, len(found))):g}"
         words.append(f"{said} no test can prove a lead: {least}.")
     if "not compared" in outcomes.values():

@@ -79,6 +79,8 @@ def test_units_that_suffice_for_one_comparison_are_too_few_for_several():
     verdict = said(scored(many, n=6), *six)
     assert set(verdict.outcomes.values()) == {"too few"}
     assert "With 6 donors and 3 comparisons no test can prove a lead" in verdict.words
+    batches = results.table(scored(many, n=6), *six).replace({"unit": {"donor": "batch"}})
+    assert "With 6 batches and 3 comparisons no test" in Results(batches).verdict().words
 
 
 def test_what_comparisons_write_is_what_they_read(make_cells):
