@@ -30,6 +30,7 @@ def test_chapter_05_agrees_with_independent_figures():
     ours = rows.set_index(["representation", "head"])["value"]
     assert ours[list(FIGURES)].to_dict() == pytest.approx(FIGURES, abs=0.01)
 
+
 # Macro F1 over two states of muscat_pbmc, one of its two donors held out; by scipy and sklearn.
 STATES = {
     ("lognorm", "logistic"): 0.99100,
