@@ -16,7 +16,7 @@ from typing import Any
 
 import nbformat
 
-from sclin import datasets, notebooks
+from sclin import notebooks
 from sclin.errors import SclinError
 
 
@@ -53,6 +53,8 @@ def execute(name: str, *, values: Any = None, fallback: str = "", **asked: Any) 
 
 def _others(given: Mapping[str, Any], why: str) -> dict[str, list[Any]]:
     """Lists of data sets, without those that need the file that is missing, where some are left."""
+    from sclin import datasets  # seldom needed, and slow to import
+
     file, entries = why.partition(": ")[2].split(" ")[0], datasets.catalogue().items()
     needs = {name for name, entry in entries if file in [f.name for f in entry.all_files()]}
     found = {}
