@@ -6,8 +6,6 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-__all__ = ["sha256_of"]
-
 
 @cache
 def _hashed(path: Path, node: int, size: int, changed: int) -> str:

@@ -8,8 +8,6 @@ import pandas as pd
 
 from sclin.errors import InputError, unknown
 
-__all__ = ["MISSING", "ROLES", "likely_donors", "nested", "read_columns"]
-
 #: What a column of ``obs`` can be.
 ROLES = ("cell_type", "donor", "condition", "time", "perturbation")
 #: Spellings of a label that is not there, in lower case.

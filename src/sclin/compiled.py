@@ -9,8 +9,6 @@ from typing import Any
 
 import numba
 
-__all__ = ["keep_neighbors", "njit"]
-
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function as `numba.njit` does, and cache it where that is possible.

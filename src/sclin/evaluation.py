@@ -32,8 +32,6 @@ from sclin.representations import CONTROLS, embed, labels, relative_depths, repr
 from sclin.statistics import SCORES, Comparison
 from sclin.verdict import SHUFFLED, Verdict, comparison, judge_rows
 
-__all__ = ["Results", "evaluate", "measure"]
-
 _LEFT_OUT = ("representation", "head", "fold", "n", "reason")
 
 

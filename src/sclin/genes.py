@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike
 
 from sclin.errors import InputError
 
-__all__ = ["in_order", "unique_names"]
-
 
 def unique_names(genes: ArrayLike, whose: str) -> pd.Index:
     """Gene names as an Index; names that repeat are refused."""

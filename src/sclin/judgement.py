@@ -30,8 +30,6 @@ from sclin.tasks.perturbation import halve, read_names
 from sclin.tasks.perturbation import score as effects_score
 from sclin.verdict import Verdict
 
-__all__ = ["OURS", "TASKS", "Judgement", "judge"]
-
 #: What every array of the user competes with.
 OURS = ("lognorm", "hvg_pca", "rank", "rank_pca")
 #: The column that each task rests on.

@@ -14,8 +14,6 @@ from anndata.utils import make_index_unique
 
 from sclin.errors import InputError, unknown
 
-__all__ = ["GENE_COLUMNS", "as_csr", "strip_versions", "take", "value_kind"]
-
 #: What ``values=`` can be.
 VALUES = ("counts", "log", "linear")
 # Names that layers of counts carry, in the order in which they are tried; the decontX ones follow.

@@ -23,8 +23,6 @@ from sclin.compiled import njit
 from sclin.errors import InputError
 from sclin.genes import in_order
 
-__all__ = ["RankMatrix", "RankNormalizer", "rank_normalize"]
-
 _COUNT_LIMIT = 1 << 14  # whole numbers below this are ranked by counting, not by sorting
 _BLOCK_ROWS = 8192  # cells read at once from a file or a chunked array
 _TILE = 64  # columns of a product worked on at once: what keeps the dense side in cache

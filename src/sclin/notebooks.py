@@ -40,11 +40,6 @@ from sclin import results as tidy
 from sclin.checksums import sha256_of
 from sclin.errors import InputError, SclinError, UnreachableError, unknown
 
-__all__ = [
-    "NotebookError", "Parameter", "Run", "arguments", "claims", "list_notebooks", "parameters",
-    "run",
-]  # fmt: skip
-
 PACKAGE = Path(__file__).parent
 # The wheel carries the chapters; in a clone they lie beside ``src``.
 CHAPTERS = next(filter(Path.exists, [PACKAGE / "chapters", PACKAGE.parents[1] / "notebooks"]))

@@ -7,8 +7,6 @@ from anndata import AnnData
 from sclin import normalization
 from sclin.errors import unknown
 
-__all__ = ["rank_normalize"]
-
 
 def rank_normalize(
     adata: AnnData, *, layer: str | None = None, key_added: str | None = None, copy: bool = False

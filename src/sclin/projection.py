@@ -24,8 +24,6 @@ from sclin.genes import unique_names
 from sclin.linear import _classes, _cross
 from sclin.normalization import RankMatrix, _validated, rank_normalize
 
-__all__ = ["UNSPECIFIED", "CentroidProjection", "align_genes"]
-
 #: Label of cells below the rejection threshold.
 UNSPECIFIED = "unspecified"
 

@@ -20,8 +20,6 @@ from sclin.verdict import SHUFFLED
 if TYPE_CHECKING:
     from sclin.judgement import Judgement
 
-__all__ = ["new_file", "write"]
-
 _LIBRARIES = ("sclin", "anndata", "numpy", "pandas", "scanpy", "scikit-learn", "scipy")
 _MOST_SHOWN = 25  # classes of a confusion matrix that a page can show
 

@@ -20,8 +20,6 @@ from sclin.datasets import name_of, take
 from sclin.errors import InputError, unknown
 from sclin.projection import UNSPECIFIED, CentroidProjection, align_genes
 
-__all__ = ["project", "reference"]
-
 
 def reference(
     adata: AnnData,

@@ -12,8 +12,6 @@ from sclin.representations import CONTROLS
 from sclin.results import KEY
 from sclin.statistics import Comparison
 
-__all__ = ["OUTCOMES", "SHUFFLED", "Verdict", "comparison", "judge_rows"]
-
 #: Variant of the rows of shuffled training labels.
 SHUFFLED = "shuffled_labels"
 #: What can become of a representation that is compared with another.

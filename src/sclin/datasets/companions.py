@@ -12,8 +12,6 @@ import scipy.sparse as sp
 from sclin.datasets.tables import separator_of
 from sclin.errors import DataError, InputError, reading
 
-__all__ = ["embedding", "with_labels"]
-
 
 def _frame(path: Path, key: str = "") -> pd.DataFrame:
     """Read a table or an array; ``key`` names an array of ``obsm``."""

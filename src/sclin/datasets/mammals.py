@@ -11,9 +11,6 @@ import pandas as pd
 from sclin.datasets import counts
 from sclin.errors import InputError
 
-__all__ = ["SpeciesData", "species"]
-
-
 # Million years to the ancestor shared with human, as the first paper typed them in (the order is
 # that of a caterpillar tree), and sequencing depth relative to human.
 _NAMES = ["human", "chimpanzee", "gorilla", "macaque", "marmoset", "mouse", "opossum", "platypus"]

@@ -15,8 +15,6 @@ from sclin.datasets.entries import catalogue
 from sclin.datasets.files import fetch, memory
 from sclin.errors import DataError, InputError, unknown
 
-__all__ = ["orthologs", "resource"]
-
 
 def resource(name: str, **options: Any) -> Any:
     """Load a network, a gene table or a dictionary of a model.

@@ -15,8 +15,6 @@ import scipy.sparse as sp
 
 from sclin.errors import DataError, InputError
 
-__all__ = ["read_matrix", "separator_of"]
-
 _GENES = re.compile(r"ENS[A-Z]*G\d|gene[-_. ]?\d", re.IGNORECASE)
 _CELLS = re.compile(r"(cell|c|barcode)[-_. ]?\d+$|.*[ACGT]{10}", re.IGNORECASE)
 _HOUSEKEEPING = {"ACTB", "GAPDH", "B2M", "MALAT1", "RPLP0", "RPS6", "RPL3", "EEF1A1", "TMSB4X"}

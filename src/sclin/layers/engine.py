@@ -33,8 +33,6 @@ from sclin.layers.store import (
 )
 from sclin.layers.tokens import Cells, dataset_id, fingerprints, open_cells
 
-__all__ = ["batches", "extract", "pool_cells", "stores"]
-
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 #: Pooled numbers of one range stay below this many bytes in memory.
 _RANGE_BYTES = 64 * 2**20

@@ -20,9 +20,6 @@ from sclin.errors import ModelError
 from sclin.layers.encoder import Encoder, Packing, to_device
 from sclin.layers.tokens import Cells, GeneMatch, check_values, match_genes, read_rows
 
-__all__ = ["Model", "files_in", "join_qkv", "reading"]
-
-
 #: `sclin.errors.reading` for the files of a model.
 reading = partial(
     errors.reading,
