@@ -238,8 +238,7 @@ def fetch(
     for entry in [*named, *(_entries(tier) if tier else [])]:
         if choice and not entry.option:
             raise click.UsageError(f"{entry.name} has no option to choose by.")
-        values = entry.choices if (every or tier) and entry.option else [choice]
-        for value in values:
+        for value in entry.choices if (every or tier) and entry.option else [choice]:
             options = {entry.option: value} if value else {}
             for path in datasets.fetch(entry.name, progress=False if quiet else None, **options):
                 click.echo(str(path))
@@ -286,21 +285,13 @@ def check_addresses(names: tuple[str, ...], timeout: float) -> None:
 
 
 @data.command()
-@click.argument("name", required=False)
-def where(name: str | None) -> None:
-    """Print the folders that are searched, or where the files of NAME lie."""
-    from sclin.datasets import cache_dir, catalogue
-    from sclin.datasets.files import locate, search_dirs
+def where() -> None:
+    """Print the folders that are searched; `sclin data verify NAME` says where its files lie."""
+    from sclin.datasets import cache_dir
+    from sclin.datasets.files import search_dirs
 
-    if name is None:
-        for folder in search_dirs():
-            click.echo(f"{folder}{'  (downloads go here)' if folder == cache_dir() else ''}")
-        return
-    found = {file.name: locate(file) for file in catalogue().find(name).all_files()}
-    for path in filter(None, found.values()):
-        click.echo(str(path))
-    if missing := ", ".join(file for file, path in found.items() if path is None):
-        raise DataError(f"Not in the cache: {missing}. `sclin data fetch {name}`.")
+    for folder in search_dirs():
+        click.echo(f"{folder}{'  (downloads go here)' if folder == cache_dir() else ''}")
 
 
 # Layers -------------------------------------------------------------------------------------------
@@ -398,12 +389,13 @@ def show_store(store: str) -> None:
     from sclin.layers import LayerStore
 
     opened = LayerStore.open(store)
-    for key, value in sorted(opened.manifest.items()):
+    obs, left = opened.obs, len(opened.unfinished)
+    said = {**dict(sorted(opened.manifest.items())), "unfinished ranges": left}
+    if not left:
+        empty, cut = (obs["n_tokens"] == 0).sum(), (obs["n_cut"] > 0).sum()
+        said |= {"empty cells": empty, "cells cut": cut}
+    for key, value in said.items():
         click.echo(f"{key:18s} {value}")
-    click.echo(f"{'unfinished ranges':18s} {len(opened.unfinished)}")
-    if not opened.unfinished:
-        click.echo(f"{'empty cells':18s} {int((opened.obs['n_tokens'] == 0).sum())}")
-        click.echo(f"{'cells cut':18s} {int((opened.obs['n_cut'] > 0).sum())}")
 
 
 @layers.command("export")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from pathlib import Path
 
 
 class SclinError(Exception):
@@ -33,7 +32,7 @@ class ModelError(SclinError, RuntimeError):
 
 @contextmanager
 def reading(
-    path: Path, what: str, remedy: str, *, error: type[SclinError] = DataError
+    path: object, what: str, remedy: str, *, error: type[SclinError] = DataError
 ) -> Iterator[None]:
     """Turn what the parser of a damaged file raises, which may be anything, into an error of ours.
 
@@ -46,15 +45,14 @@ def reading(
     remedy
         A sentence.
     error
-        Kind of the error, which tells the first line of what was raised.
+        Kind of the error, which tells what was raised.
     """
     try:
         yield
     except SclinError:
         raise
     except Exception as raised:
-        reason = (str(raised).splitlines() or [""])[0][:160] or type(raised).__name__
-        reason = f"it lacks {reason}" if isinstance(raised, KeyError) else reason
+        reason = f"{type(raised).__name__}: {' '.join(str(raised).split())[:160]}"
         raise error(f"{path} is not a readable {what}: {reason}. {remedy}") from raised
 
 

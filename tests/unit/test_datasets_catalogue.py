@@ -220,7 +220,7 @@ def test_commands(tmp_path, monkeypatch):
     fetched = run.invoke(main, ["data", "fetch", "pbmc68k_reduced", "--quiet"])
     assert fetched.output.strip() == str(tmp_path / "10x_pbmc68k_reduced.h5ad")
     assert run.invoke(main, ["data", "where"]).output.startswith(str(tmp_path))
-    assert run.invoke(main, ["data", "where", "pbmc68k_reduced"]).exit_code == 0
+    assert run.invoke(main, ["data", "verify", "pbmc68k_reduced"]).exit_code == 0
     assert run.invoke(main, ["data", "verify"]).exit_code == 0
     (tmp_path / "10x_pbmc68k_reduced.h5ad").write_bytes(b"changed")
     wrong = run.invoke(main, ["data", "verify", "pbmc68k_reduced"])

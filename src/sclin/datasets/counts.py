@@ -94,11 +94,6 @@ def library(rng, n_cells: int, median: float, sd: float = 0.5) -> np.ndarray:
     return median * np.exp(rng.normal(0, sd, n_cells))
 
 
-def one_hot(codes: np.ndarray, size: int) -> np.ndarray:
-    """Return columns that are one where the code is theirs."""
-    return np.eye(size)[codes]
-
-
 def named(stem: str, n: int) -> list[str]:
     """Number names from one."""
     return [f"{stem}{i + 1}" for i in range(n)]
