@@ -158,8 +158,7 @@ def env() -> None:
     from packaging.requirements import Requirement
 
     failures = 0
-    for line in requires("sclin") or []:
-        requirement = Requirement(line)
+    for requirement in map(Requirement, requires("sclin") or []):
         if "bench" in str(requirement.marker or ""):
             continue
         try:

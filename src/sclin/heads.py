@@ -17,13 +17,12 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import normalize
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
 from sclin.errors import InputError, unknown
-from sclin.linear import Standardized, _moments, centred, linear_pipeline
+from sclin.linear import PublishedPipeline, Standardized, _moments, centred, linear_pipeline
 from sclin.normalization import _validated
 from sclin.projection import CentroidProjection
 
@@ -223,23 +222,8 @@ class ProjectionHead(CentroidProjection):
         return super().fit(X, y)
 
 
-class PipelineHead(Pipeline):
-    """The published `linear_pipeline`, for whole-genome matrices only."""
-
-    def fit(self, X: Any, y: ArrayLike | None = None, **params: Any) -> PipelineHead:
-        """Fit on training cells; with few of them, PCA keeps as many components as they bear."""
-        n = self["pca"].n_components
-        if X.shape[1] <= n:
-            raise InputError(f"{X.shape[1]} columns, over {n} are needed: use 'logistic'.")
-        self["pca"].n_components = min(n, X.shape[0] - 1)
-        try:
-            return super().fit(X, y, **params)
-        finally:
-            self["pca"].n_components = n  # the next cells may bear more
-
-
-def _pipeline(*, seed: int = 0, **options: Any) -> PipelineHead:
-    return PipelineHead(linear_pipeline(rank=False, seed=seed, **options).steps)
+def _pipeline(**options: Any) -> PublishedPipeline:
+    return PublishedPipeline(linear_pipeline(rank=False, **options).steps)
 
 
 #: Heads by name.

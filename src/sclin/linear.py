@@ -340,6 +340,21 @@ def linear_pipeline(
     return Pipeline([("rank", RankNormalizer()), *steps] if rank else steps)
 
 
+class PublishedPipeline(Pipeline):
+    """`linear_pipeline` as a head: for whole-genome matrices only, and for few cells too."""
+
+    def fit(self, X: Any, y: ArrayLike | None = None, **params: Any) -> PublishedPipeline:
+        """Fit on training cells; with few of them, PCA keeps as many components as they bear."""
+        n = self["pca"].n_components
+        if X.shape[1] <= n:
+            raise InputError(f"{X.shape[1]} columns, over {n} are needed: use 'logistic'.")
+        self["pca"].n_components = min(n, X.shape[0] - 1)
+        try:
+            return super().fit(X, y, **params)
+        finally:
+            self["pca"].n_components = n  # the next cells may bear more
+
+
 # --- statistics of genes -----------------------------------------------------------------------
 
 

@@ -17,8 +17,9 @@ from anndata import AnnData, read_h5ad
 from sklearn.model_selection import GroupKFold
 
 from sclin.datasets import name_of, take
-from sclin.errors import InputError, unknown
+from sclin.errors import InputError
 from sclin.projection import UNSPECIFIED, CentroidProjection, align_genes
+from sclin.representations import labels
 
 
 def reference(
@@ -60,14 +61,11 @@ def reference(
         A column does not exist, cells have no label, or there are fewer than two classes or
         donors.
     """
-    for column in filter(None, (cell_type, donor)):
-        if column not in adata.obs:
-            raise unknown("column of obs", column, adata.obs)
+    y = labels(adata, cell_type)
+    units = np.arange(adata.n_obs) if donor is None else labels(adata, donor)
     cells = take(adata, layer=layer)
     if cells.uns["sclin"]["values"] == "log":
         cells.X = cells.X.expm1()
-    y = cells.obs[cell_type].to_numpy()
-    units = np.arange(cells.n_obs) if donor is None else cells.obs[donor].astype(str).to_numpy()
     if (n_units := len(np.unique(units))) < 2:
         raise InputError(f"obs[{donor!r}] has one value: no threshold without held-out donors.")
     model, largest = CentroidProjection(), np.empty(cells.n_obs)
@@ -155,10 +153,10 @@ def project(
     model = CentroidProjection(threshold=threshold).fit(basis, basis.obs_names)
     adata.obsm[key_added] = coefficients = model.transform(cells)
     categories = list(dict.fromkeys([*model.classes_, UNSPECIFIED]))  # a class may be called so
-    labels = pd.Categorical(model.named(coefficients), categories).remove_unused_categories()
-    adata.obs[key_added] = labels
+    named = pd.Categorical(model.named(coefficients), categories).remove_unused_categories()
+    adata.obs[key_added] = named
     adata.obs[f"{key_added}_score"] = coefficients.max(axis=1)
-    adata.uns[f"{key_added}_colors"] = _colors(model.classes_, labels.categories)
+    adata.uns[f"{key_added}_colors"] = _colors(model.classes_, named.categories)
     adata.uns[key_added] = {
         "classes": model.classes_.astype(str), "threshold": threshold,
         "missing_genes": missing.to_numpy(dtype=str),

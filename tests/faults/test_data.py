@@ -196,8 +196,8 @@ def test_the_command_line_prints_one_line(cache):
         done.output.startswith("Error: No entry is called 'baron_humen'")
         and done.output.count("\n") == 1
     )
-    missing = CliRunner().invoke(main, ["data", "where", "pbmc3k"])
-    assert missing.exit_code == 2 and "sclin data fetch pbmc3k" in missing.output
+    missing = CliRunner().invoke(main, ["data", "verify", "pbmc3k"])
+    assert missing.output == "missing  pbmc3k.rda\n"
 
 
 # Reading ----------------------------------------------------------------------------------------

@@ -21,21 +21,8 @@ from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import kneighbors_graph
 
 from sclin.errors import InputError
+from sclin.representations import dense
 from sclin.statistics import Interval
-
-
-def _points(X: Any, minimum: int) -> NDArray[np.floating]:
-    points = np.asarray(X.toarray() if hasattr(X, "toarray") else X)
-    if points.ndim != 2 or not np.isfinite(points).all():
-        raise InputError(
-            f"Points have shape {points.shape}: give finite values, cells by features."
-        )
-    if len(points) <= minimum:
-        raise InputError(
-            f"{len(points)} cells are fewer than the {minimum + 1} that {minimum} neighbours need: "
-            "lower k or give more cells."
-        )
-    return points
 
 
 def flatness(
@@ -73,13 +60,15 @@ def flatness(
     Raises
     ------
     InputError
-        If there are not more cells than neighbours or values are missing.
+        If there are not more cells than neighbours.
 
     References
     ----------
     Tenenbaum, de Silva and Langford, Science 290, 2000.
     """
-    points = _points(embedding, k)
+    points = dense(embedding)
+    if len(points) <= k:
+        raise InputError(f"{len(points)} cells are too few for {k} neighbours; lower k.")
     graph = kneighbors_graph(points, k, mode="distance")
     part = connected_components(graph, directed=False)[1]
     keep = np.flatnonzero(part == np.bincount(part).argmax())

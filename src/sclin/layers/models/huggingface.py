@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sclin.checksums import sha256_of
 from sclin.errors import ModelError
@@ -29,7 +29,8 @@ Tokenizer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 class HuggingFaceEncoder(Model):
     """A transformers encoder that takes ``input_ids`` and ``attention_mask``.
 
-    Blocks are watched with forward hooks, one batch of padded cells at a time.
+    Its layers are its ``hidden_states``, of one batch of padded cells at a time; where an encoder
+    ends with a norm, the last of them is after it.
 
     Parameters
     ----------
@@ -56,20 +57,9 @@ class HuggingFaceEncoder(Model):
         self.specials = specials
         self.padding_id = module.config.pad_token_id or 0
         self.poolings = ("CLS", "mean", "max") if specials[0] else ("mean", "max")
-        wanted = module.config.num_hidden_layers
-        lists = [part for part in self.module.modules() if isinstance(part, nn.ModuleList)]
-        stacks = [blocks for blocks in lists if len(blocks) == wanted]
-        if not stacks:
-            raise ModelError(
-                f"{type(module).__name__} has no list of {wanted} blocks to watch; only plain "
-                "encoders can be run."
-            )
-        self._blocks = stacks[0]
-        self.final_is = str(wanted)
-        self.options = {
-            "tokenizer": getattr(tokenizer, "__qualname__", type(tokenizer).__name__),
-            "specials": list(specials),
-        }
+        self.final_is = str(self.depth)
+        reads = getattr(tokenizer, "__qualname__", type(tokenizer).__name__)
+        self.options = {"tokenizer": reads, "specials": list(specials)}
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> HuggingFaceEncoder:
@@ -99,7 +89,7 @@ class HuggingFaceEncoder(Model):
     @property
     def depth(self) -> int:
         """Number of blocks."""
-        return len(self._blocks)
+        return int(self.module.config.num_hidden_layers)
 
     def encode(self, rows: sp.csr_matrix, match: GeneMatch, obs: pd.DataFrame) -> Cells:
         """Call the tokenizer cell by cell."""
@@ -115,25 +105,11 @@ class HuggingFaceEncoder(Model):
     def states(
         self, cells: Cells, *, padded: bool = False, depth: int | None = None
     ) -> Iterator[tuple[str, Tensor, Packing]]:
-        """Run a padded batch; the hooks keep each block's output until it is pooled."""
+        """Run a padded batch; each block's output is kept until it is pooled."""
         device = next(self.parameters()).device
         packing = Packing.of(cells.lengths.tolist(), device, padded=True)
         ids = torch.from_numpy(cells.padded(cells.ids, self.padding_id)).to(device)
         there = torch.arange(ids.shape[1]) < torch.from_numpy(cells.lengths)[:, None]
-        kept: list[Tensor] = []
-
-        def first(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            kept.append(args[0] if args else kwargs["hidden_states"])
-
-        def after(_: Any, args: Any, out: Any) -> None:
-            kept.append(out if isinstance(out, Tensor) else out[0])
-
-        hooks = [self._blocks[0].register_forward_pre_hook(first, with_kwargs=True)]
-        hooks += [block.register_forward_hook(after) for block in self._blocks]
-        try:
-            self.module(input_ids=ids, attention_mask=there.long().to(device))
-        finally:
-            for hook in hooks:
-                hook.remove()
-        for i, state in enumerate(kept):
+        asked = {"attention_mask": there.long().to(device), "output_hidden_states": True}
+        for i, state in enumerate(self.module(input_ids=ids, **asked).hidden_states):
             yield str(i), state.reshape(-1, self.width), packing
