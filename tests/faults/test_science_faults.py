@@ -26,7 +26,7 @@ def test_factor_absent_silent_or_rare(cells):
 
 
 def test_fewer_cells_than_neighbours_and_missing_values():
-    with pytest.raises(InputError, match="46"):
+    with pytest.raises(InputError, match="40 cells are too few for 45"):
         manifold.flatness(np.random.default_rng(0).normal(size=(40, 3)), k=45)
-    with pytest.raises(InputError, match="finite"):
+    with pytest.raises(ValueError, match="NaN"):  # scikit-learn's
         manifold.flatness(np.full((60, 2), np.nan))
