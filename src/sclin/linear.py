@@ -226,9 +226,7 @@ class ImplicitPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         wanted = self.n_components
         if not isinstance(wanted, int | np.integer) or wanted < 1:
-            raise InputError(
-                f"n_components={wanted!r} cannot be found. Give a whole number from 1 on."
-            )
+            raise InputError(f"n_components={wanted!r}: give a whole number from 1 on.")
         X = _validated(self, X, reset=True)
         n_cells, n_genes = X.shape
         if n_cells < 2:
@@ -369,8 +367,7 @@ def _classes(y: Any, n_cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         raise InputError(f"y has shape {labels.shape} for {n_cells} cells. Give one label each.")
     if missing := int(pd.isna(labels).sum()):
         raise InputError(
-            f"{missing} cells have no label (NaN or None in y). "
-            "Drop them, or give them a class of their own."
+            f"{missing} cells have no label; drop them, or give them a class of their own."
         )
     try:
         check_classification_targets(labels)
@@ -378,9 +375,7 @@ def _classes(y: Any, n_cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         raise InputError(f"{error} Give class labels, not measurements.") from error
     classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(classes) < 2:
-        raise InputError(
-            f"Only one class was found in y ({str(classes[0])!r}). At least two are needed."
-        )
+        raise InputError(f"Only one class is in y ({str(classes[0])!r}); give two or more.")
     return classes, codes, counts
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sclin.errors import InputError, nearest, unknown
+from sclin.errors import InputError, unknown
 
 if TYPE_CHECKING:  # it takes long to import, and only its shape is used
     from sclin.statistics import Interval
@@ -112,10 +112,7 @@ def table(*parts: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
     whole[list(_TEXT)] = whole[list(_TEXT)].fillna("").astype(str)
     for column, words in _WORDS.items():
         for word in set(whole[column]) - set(words):
-            raise InputError(
-                f"Column {column!r} holds {word!r}, which is not one of {', '.join(words)}."
-                + nearest(word, words)
-            )
+            raise unknown(f"word of column {column!r}", word, words)
     again = whole.duplicated(list(KEY))
     if again.any():
         key = whole[again].iloc[0][list(KEY)]

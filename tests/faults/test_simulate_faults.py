@@ -14,7 +14,7 @@ from sclin.errors import InputError
         (lambda: simulate.species(n_cells=2.5), "n_cells is 2.5"),
         (lambda: simulate.regulation(n_genes=20, n_tfs=5, n_targets=30), "cannot hold"),
         (lambda: simulate.trajectory(n_times=1), "two times"),
-        (lambda: simulate.perturbation(n_genes=10, n_perturbations=5), "three a perturbation"),
+        (lambda: simulate.perturbation(n_genes=10, n_perturbations=5), "give three each"),
     ],
 )
 def test_refusals_name_the_option(call, words):

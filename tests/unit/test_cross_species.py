@@ -79,7 +79,7 @@ def test_a_folder_of_tables_serves_both_ways(mammals, tmp_path):
     with pytest.raises(InputError, match=r"human_pig.csv nor pig_human.csv.*BioMart"):
         read("human", "pig")
     pairs[["source"]].to_csv(tmp_path / "human_pig.csv")
-    with pytest.raises(InputError, match=re.escape("lacks the columns ['kind', 'target']")):
+    with pytest.raises(InputError, match=re.escape("lacks columns ['kind', 'target']")):
         read("human", "pig")
 
 

@@ -371,9 +371,7 @@ def perturbation(
     counts.check(n_cells_per=n_cells_per, n_genes=n_genes, n_perturbations=n_perturbations)
     counts.check(n_donors=n_donors)
     if n_genes < 3 * n_perturbations:
-        raise InputError(
-            f"{n_genes} genes for {n_perturbations} perturbations: give three a perturbation."
-        )
+        raise InputError(f"{n_genes} genes for {n_perturbations} perturbations: give three each.")
     rng = np.random.default_rng(seed)
     n_states, n = len(states), n_perturbations
     genes = counts.genes(n_genes)

@@ -138,8 +138,7 @@ def train(
     """
     if adata.n_obs < 20 or adata.n_vars < 20:
         raise InputError(
-            f"{adata.n_obs} cells x {adata.n_vars} genes are too few to train on; 20 of each are "
-            "the least."
+            f"{adata.n_obs} cells x {adata.n_vars} genes are too few to train on; give 20 of each."
         )
     if min(steps, n_genes, context, depth, batch_cells) < 1 or width % 16:
         raise InputError("Sizes must be at least 1, and width a multiple of 16.")

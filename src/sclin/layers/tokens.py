@@ -16,7 +16,7 @@ import scipy.sparse as sp
 import zarr
 from numpy.typing import NDArray
 
-from sclin.errors import DataError, InputError, ModelError
+from sclin.errors import DataError, InputError, ModelError, unknown
 from sclin.matrices import GENE_COLUMNS, strip_versions, value_kind
 
 __all__ = ["Cells", "GeneMatch", "fingerprints", "genes_of", "match_genes", "open_cells"]
@@ -149,9 +149,7 @@ def gene_names(adata: ad.AnnData, genes: str | None) -> list[str]:
     if genes in (None, "var_names"):
         return list(map(str, adata.var_names))
     if genes not in adata.var:
-        raise InputError(
-            f"var has no column {genes!r} to read gene ids from; it has {list(adata.var.columns)}."
-        )
+        raise unknown("column of var, for gene ids,", genes, adata.var.columns)
     return list(map(str, adata.var[genes]))
 
 
@@ -275,9 +273,7 @@ def check_values(
     if kind == "not finite":
         raise InputError(f"{where} holds values that are not finite.")
     if kind in ("scaled", "negative"):
-        raise ModelError(
-            f"{where} holds negative values (lowest {data.min():.3g}): it was scaled. {remedy}"
-        )
+        raise ModelError(f"{where} holds negative values (lowest {data.min():.3g}). {remedy}")
     if wanted == "counts" and said not in (None, "counts", "log"):
         raise ModelError(
             f"{where} holds {str(said).upper()}: {model} reads raw counts, whose total is part of "

@@ -77,9 +77,7 @@ def read_orthologs(folder: str | Path) -> Orthologs:
             )
         table = pd.read_csv(found, dtype=str)
         if missing := {"source", "target", "kind"} - set(table):
-            raise InputError(
-                f"{found.name} lacks the columns {sorted(missing)}; it has {list(table)}."
-            )
+            raise InputError(f"{found.name} lacks columns {sorted(missing)}; it has {list(table)}.")
         table["kind"] = table["kind"].str.removeprefix("ortholog_")
         swapped = {"source": "target", "target": "source"} if found == files[1] else {}
         return table.rename(columns=swapped)

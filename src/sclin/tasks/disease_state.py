@@ -104,9 +104,7 @@ class ClusterwiseClassifier(ClassifierMixin, BaseEstimator):
             )
         self.classes_ = np.unique(y)
         if self.classes_.size < 2:
-            raise InputError(
-                f"y holds one class only ({self.classes_[0]!r}); a classifier needs at least two."
-            )
+            raise InputError(f"y holds one class only ({self.classes_[0]!r}); give two or more.")
         self._cluster(X)
         self.assign_ = KNeighborsClassifier(
             self.n_neighbors, metric="cosine", weights="distance", algorithm="brute"

@@ -560,8 +560,7 @@ def score(
     """
     if not cells.obs_names.equals(screen.cells):
         raise InputError(
-            "These are not the cells that were divided, or not in their order; "
-            "halve and score the same AnnData."
+            "These are not the cells that were divided, in their order: halve these first."
         )
     found = screen.similarities(embedding)
     single = []

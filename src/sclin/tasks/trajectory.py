@@ -190,9 +190,7 @@ def neighbor_graph(embedding: Any, *, n_neighbors: int = 30, seed: int = 0) -> A
     keep_neighbors()
     cells = AnnData(np.asarray(dense(embedding), dtype=np.float32))
     if cells.n_obs <= n_neighbors:
-        raise InputError(
-            f"{cells.n_obs} cells cannot have {n_neighbors} neighbours; lower n_neighbors."
-        )
+        raise InputError(f"{cells.n_obs} cells cannot have {n_neighbors} neighbours; lower it.")
     sc.pp.neighbors(cells, n_neighbors=n_neighbors, use_rep="X", random_state=seed)
     return cells
 

@@ -32,7 +32,7 @@ def files_in(folder: Path, what: str, *names: str) -> list[Path]:
     """Paths of the files that a folder must hold to be a model."""
     if lost := [name for name in names if not (folder / name).exists()]:
         raise ModelError(
-            f"{folder} is no {what}: it lacks {', '.join(lost)}; {', '.join(names)} are needed."
+            f"{folder} is no {what}: it lacks {', '.join(lost)} of {', '.join(names)}."
         )
     return [folder / name for name in names]
 

@@ -116,15 +116,12 @@ class ScFoundation(Model):
         super().__init__()
         encoder = config["encoder"]
         if encoder.get("module_type", "transformer") != "transformer":
-            raise ModelError(
-                f"The encoder is a {encoder['module_type']!r}; only transformers can be run."
-            )
+            raise ModelError(f"Only transformers can be run, not {encoder['module_type']!r}.")
         if values not in _VALUES:
             raise unknown("kind of values", values, _VALUES)
         if not re.fullmatch(r"[tfa]\d+(\.\d+)?", depth_token):
             raise InputError(
-                f"depth_token={depth_token!r} is not of the form t4, f2 or a1 (target, factor, "
-                "addition)."
+                f"depth_token={depth_token!r}: give t4, f2 or a1 (target, factor, addition)."
             )
         if (values == "log_with_total") != (total is not None):
             raise InputError("values='log_with_total' and total= (a column of obs) go together.")
@@ -236,9 +233,7 @@ class ScFoundation(Model):
 
     def _totals(self, obs: pd.DataFrame) -> NDArray[np.float64]:
         if self.total not in obs:
-            raise InputError(
-                f"obs has no column {self.total!r} with raw totals; it has {list(obs.columns)}."
-            )
+            raise unknown("column of obs, for raw totals,", self.total, obs.columns)
         total = obs[self.total].to_numpy(np.float64)
         if not (total > 0).all():
             raise ModelError(f"obs[{self.total!r}] holds totals that are not above 0.")
