@@ -16,9 +16,8 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
-from sclin import datasets, results
+from sclin import datasets, results, tables
 from sclin.columns import ROLES, likely_donors, nested, read_columns
-from sclin.datasets.companions import with_labels
 from sclin.errors import InputError, SclinError
 from sclin.evaluation import Results, evaluate, measure
 from sclin.representations import REPRESENTATIONS, representation
@@ -260,7 +259,7 @@ def _prepare(
     take: Any = datasets.take if isinstance(source, AnnData) else datasets.load
     found = take(source, **{key: value for key, value in reading.items() if value is not None})
     if labels is not None:
-        found.obs = with_labels(found.obs, labels)
+        found.obs = tables.with_labels(found.obs, labels)
     has = ", ".join(map(str, found.obs.columns)) or "no column: bring a table with --labels"
     if found.obs.empty or not any(roles[role] for role in TASKS.values()):
         raise InputError(

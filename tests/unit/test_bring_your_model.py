@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sclin import datasets
-from sclin.datasets import companions
+from sclin import datasets, tables
 from sclin.errors import DataError, InputError
 
 PAGE = (Path(__file__).parents[2] / "book" / "bring_your_model.md").read_text()
@@ -128,7 +127,7 @@ def test_a_running_number_is_not_taken_for_cells_that_are_named_by_numbers(cells
     np.testing.assert_allclose(found, truth, rtol=1e-6)
     clusters = pd.DataFrame({"cluster": np.resize([0, 1], len(order)), "cell": cells.obs_names})
     clusters.to_csv("clusters.csv", index=False)
-    labels = companions.with_labels(cells.obs, "clusters.csv")
+    labels = tables.with_labels(cells.obs, "clusters.csv")
     assert labels["cluster"].tolist() == clusters["cluster"].tolist()
     table[[0, 1]].to_csv("floats.csv", index=False)
     with pytest.raises(InputError, match="no column holds names of cells"):

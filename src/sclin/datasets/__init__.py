@@ -12,15 +12,15 @@ from typing import Any
 import yaml
 from anndata import AnnData
 
-from sclin import matrices
+from sclin import matrices, tables
 from sclin.checksums import sha256_of
-from sclin.datasets import readers, recipes, simulate, tables
-from sclin.datasets.companions import embedding
+from sclin.datasets import readers, recipes, simulate
 from sclin.datasets.entries import Entry, catalogue, check_options
 from sclin.datasets.files import cache_dir, fetch, fetch_file, locate, memory
 from sclin.datasets.resources import orthologs, resource
 from sclin.errors import DataError, InputError, nearest
 from sclin.matrices import take
+from sclin.tables import embedding
 
 __all__ = [
     "cache_dir", "catalogue", "embedding", "fetch", "load", "name_of", "orthologs", "resource",

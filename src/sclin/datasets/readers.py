@@ -21,8 +21,7 @@ import pandas as pd
 import scipy.io
 import scipy.sparse as sp
 
-from sclin.datasets import tables
-from sclin.datasets.companions import with_labels
+from sclin import tables
 from sclin.datasets.entries import check_options
 from sclin.errors import DataError, InputError, reading, unknown
 from sclin.matrices import as_csr, take, value_kind
@@ -80,7 +79,7 @@ def read(
     if cells.isbacked:
         return _backed(cells, layer, path)
     if labels is not None:
-        cells.obs = with_labels(cells.obs, labels)
+        cells.obs = tables.with_labels(cells.obs, labels)
     return take(cells, layer=layer, values=values)
 
 
