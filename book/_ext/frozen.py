@@ -78,7 +78,8 @@ def compare(
 def main(task: str, run: str, kept: str) -> int:
     """Do what ``make freeze`` and ``make compare`` ask for; the exit status."""
     if task == "freeze":
-        print(freeze(run, kept).to_string())
+        known, found = any(Path(kept).glob("*.csv")), freeze(run, kept)
+        print(found.to_string() if known else f"{len(found):,} rows are kept in {kept}.")
         return 0
     found = compare(results.load(kept), results.load(run))
     print(found.to_string() if len(found) else f"The numbers are those of {kept}.")
