@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from scipy.special import ndtri
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import gen_batches
+from sklearn.utils.sparsefuncs import mean_variance_axis
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sclin.compiled import njit
@@ -288,17 +289,14 @@ class RankMatrix:
         return self._moments(axis)[1]
 
     def _moments(self, axis: int) -> tuple[np.ndarray, np.ndarray]:
-        cells, genes = self.shape
+        cells = len(self)
         if axis in (0, -2):
             sums, squares, centre = self.group_sums(np.zeros(cells, dtype=np.int64), 1)
             mean = sums[0] / cells
             return mean + centre, np.maximum(squares / cells - mean**2, 0.0)
         if axis in (1, -1):
-            rows = np.repeat(np.arange(cells), np.diff(self.sparse.indptr))
-            data = self.sparse.data.astype(np.float64)
-            mean = np.bincount(rows, weights=data, minlength=cells) / genes
-            square = np.bincount(rows, weights=data**2, minlength=cells) / genes
-            return mean + self.offset, np.maximum(square - mean**2, 0.0)
+            mean, variance = mean_variance_axis(self.sparse.astype(np.float64), axis=1)
+            return mean + self.offset, variance
         raise InputError(f"axis={axis!r} is not an axis of a matrix. Use 0 (cells) or 1 (genes).")
 
 

@@ -22,6 +22,7 @@ import scipy.sparse as sp
 import torch
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
+from sklearn.utils.sparsefuncs import mean_variance_axis
 from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
@@ -29,7 +30,7 @@ from tqdm import tqdm
 from sclin.errors import InputError, ModelError
 from sclin.layers.models.geneformer import Geneformer
 from sclin.layers.store import stores_folder
-from sclin.layers.tokens import check_values, dataset_id, fingerprints, read_rows
+from sclin.layers.tokens import check_values, dataset_id, fingerprints, read_rows, row_sums
 
 __all__ = ["cached", "train"]
 
@@ -39,16 +40,11 @@ _LEARNING_RATE = 5e-3
 
 def _vocabulary(counts: sp.csr_matrix, genes: pd.Index, n_genes: int) -> tuple[Any, Any]:
     """Take the most variable genes; give token and median dictionaries."""
-    total = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+    total = row_sums(counts)
     scaled = sp.csr_matrix(counts, dtype=np.float64, copy=True)
     scaled.data *= np.repeat(1e4 / np.maximum(total, 1), np.diff(scaled.indptr))
     scaled.eliminate_zeros()
-    logged = np.log1p(scaled.data)
-    mean, square = (
-        np.bincount(scaled.indices, power, scaled.shape[1]) / len(total)
-        for power in (logged, logged**2)
-    )
-    variance = square - mean**2
+    _, variance = mean_variance_axis(scaled.log1p(), axis=0)
     top = np.sort(np.argsort(-variance, kind="stable")[:n_genes])
     top = top[variance[top] > 0]
     columns = scaled[:, top].tocsc()
