@@ -76,7 +76,7 @@ def dot_interval(
     rows = np.arange(len(table))[::-1]
     palette = [PALETTE["blue"]] * len(table) if colors is None else list(colors)
     ax.hlines(rows, table["ci_low"], table["ci_high"], colors=palette, linewidth=2.2)
-    ax.scatter(table[value], rows, c=palette, s=49, edgecolor="white", zorder=3)
+    ax.scatter(table[value].astype(float), rows, c=palette, s=49, edgecolor="white", zorder=3)
     if reference is not None:
         ax.axvline(reference, color=PALETTE["grey"], linestyle="--", linewidth=1.2)
     ax.set_yticks(rows, table[label].astype(str).tolist())
