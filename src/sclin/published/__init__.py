@@ -26,6 +26,7 @@ TABLES = {
 METHODS = {
     "scTOP": ("rank", "projection"),
     "normalise+ANOVA+PCA+LR": ("rank", "pipeline"),
+    "raw expression (labelled PCA Baseline)": ("counts", "knn, Euclidean"),
     "ANOVA+PCA+Leiden+local LR": ("counts", "clusterwise"),
 }
 
