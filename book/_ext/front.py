@@ -103,10 +103,12 @@ def headline(results: pd.DataFrame) -> pd.DataFrame:
             members = sorted(kind.members, key=lambda m: components and not m.endswith("_pca"))
             ours = rows.assign(
                 member=rows["representation"].str.replace(
-                    r"^layer:(?!.*random).*/", "layer:*/", regex=True
+                    r"^layer:(?!.*-(random|shuffled)).*/", "layer:*/", regex=True
                 )
             )
             ours = _first(_first(ours, "member", members), "head", HEADS)
+            # A large model that was had stands before the small one.
+            ours = _first(ours, "model", sorted(set(ours["model"]), key=lambda m: (m == "tiny", m)))
             if len(ours) > 1:
                 raise InputError(
                     f"{len(ours)} rows of {task.chapter} claim one number of the front page: "

@@ -55,6 +55,12 @@ def test_a_number_is_one_row_by_its_keys_whatever_its_height(root: Path) -> None
     assert set(taken["chapter"]) == {"05_cell_types", "12_layers_trajectory"}
 
 
+def test_a_large_model_stands_before_the_small_one_and_a_control_for_none(root: Path) -> None:
+    large = [row("layer:big/final", 0.55), row("layer:big-shuffled/final", 0.9)]
+    taken = front.headline(_with(root, large))
+    assert 0.55 in set(taken["value"]) and not {0.5, 0.9} & set(taken["value"])
+
+
 def test_two_rows_for_one_number_are_refused(root: Path) -> None:
     with pytest.raises(InputError, match="tell"):
         front.headline(_with(root, [row("rank", 0.71, seed=1)]))
