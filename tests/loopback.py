@@ -27,7 +27,14 @@ class Site:
     def hub(self, repo: str, files: dict[str, bytes], commit: str = "a" * 40) -> None:
         """Serve files as a repository of the model hub does, at ``main`` and at their commit."""
         large = [file for file in files if file.endswith(".safetensors")]
-        siblings = [{"rfilename": file, "size": len(body)} for file, body in files.items()]
+        siblings: list[dict] = [
+            {
+                "rfilename": f,
+                "size": len(b),
+                "blobId": hashlib.sha1(b"blob %d\0" % len(b) + b).hexdigest(),
+            }
+            for f, b in files.items()
+        ]
         for one in siblings:
             if one["rfilename"] in large:
                 one["lfs"] = {"sha256": hashlib.sha256(files[one["rfilename"]]).hexdigest()}

@@ -8,7 +8,6 @@ parts of a chapter are merged into ``_build/results/paper/<chapter>.csv``.
 from __future__ import annotations
 
 import os
-import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ import yaml
 
 from sclin import datasets, notebooks, results
 from sclin.datasets.files import locate
-from sclin.errors import DataError, SclinError, unknown
+from sclin.disk import need_room
+from sclin.errors import SclinError, unknown
 
 RESULTS = Path("_build/results/paper")
 
@@ -71,23 +71,6 @@ def said_of(file: Any) -> str:
     return f"{file.name}: to be fetched, {size}"
 
 
-def enough_disk(files: list[Any]) -> None:
-    """Stop before a download that cannot fit.
-
-    Raises
-    ------
-    DataError
-        The sizes that are known add up to more than is free.
-    """
-    wanted = sum(file.bytes or 0 for file in files if locate(file) is None)
-    free = shutil.disk_usage(datasets.cache_dir()).free
-    if wanted > free:
-        raise DataError(
-            f"{wanted / 1e9:,.1f} GB are to be fetched, {free / 1e9:,.1f} GB are free in "
-            f"{datasets.cache_dir()}; name a larger folder in SCLIN_DATA."
-        )
-
-
 # Running and merging --------------------------------------------------------------------------
 
 
@@ -101,7 +84,8 @@ def run(task: str, part: str, about: dict[str, Any], own: dict[str, str]) -> Non
     chapter, values = about["chapter"], about["parts"][part] | own
     files = list(files_of(chapter, values).values())
     click.echo(f"{task} {part} starts: " + "; ".join(map(said_of, files)))
-    enough_disk(files)
+    wanted = sum(file.bytes or 0 for file in files if locate(file) is None)
+    need_room(datasets.cache_dir(), wanted, f"What {task} {part} fetches")
     page = page_of(task, part)
     done = notebooks.run(
         chapter, values=values, profile="paper", output=page, results=page.with_suffix("")

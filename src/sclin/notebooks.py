@@ -37,7 +37,7 @@ import yaml
 from papermill.exceptions import PapermillExecutionError
 
 from sclin import results as tidy
-from sclin.checksums import sha256_of
+from sclin.disk import sha256_of
 from sclin.errors import InputError, SclinError, UnreachableError, unknown
 
 PACKAGE = Path(__file__).parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -101,9 +102,9 @@ def test_rows_that_parts_share_stand_once_and_never_with_two_values(started, her
 
 
 def test_a_download_that_cannot_fit_is_refused_before_it_starts(started, here, monkeypatch) -> None:
-    monkeypatch.setattr(paper.shutil, "disk_usage", lambda _: SimpleNamespace(free=5e9))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5e9))
     found = call("perturbation", "D1")
-    assert found.exit_code == 1 and "142.8 GB are to be fetched, 5.0 GB are free" in found.output
+    assert found.exit_code == 1 and "needs 142,829 MB" in found.output
     assert not started
 
 

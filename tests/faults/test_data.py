@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import pickle
+import shutil
 import socket
 import zipfile
 
@@ -89,6 +90,17 @@ def test_a_truncated_file_that_the_server_takes_for_whole_has_the_wrong_hash(cac
     site.files["/a.bin"] = BODY[:-7]
     message = refused(RemoteFile("a.bin", ({"url": f"{site.url}/a.bin"},), GOOD))
     assert GOOD in message and hashlib.sha256(BODY[:-7]).hexdigest() in message
+
+
+def test_a_file_that_cannot_fit_is_not_begun(cache, site, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 0, 9))
+    message = refused(RemoteFile("a.bin", ({"url": f"{site.url}/a.bin"},)))
+    assert "a.bin needs" in message and "larger disk" in message
+
+
+def test_another_number_of_bytes_than_the_catalogue_says(cache, site):
+    message = refused(RemoteFile("a.bin", ({"url": f"{site.url}/a.bin"},), bytes=7))
+    assert f"wrong number of bytes {len(BODY)}" in message
 
 
 def test_full_disk(cache, site, monkeypatch):

@@ -80,9 +80,26 @@ def test_a_later_commit_is_not_taken_for_the_recorded_one(cache, site):
     assert not any("b" * 40 in path for path, _ in site.log)
 
 
-def test_weights_that_are_not_those_the_hub_names_are_refused(cache, site):
-    site.files[f"/{REPO}/resolve/{'a' * 40}/70m-model/model.safetensors"] = b"something else"
-    assert "wrong sha256" in refusal("tahoe-x1-70m")
+@pytest.mark.parametrize(
+    ("file", "what"), [("model.safetensors", "wrong sha256"), ("vocab.json", "wrong git blob id")]
+)
+def test_a_file_that_is_not_the_one_the_hub_names_is_refused(cache, site, file, what):
+    site.files[f"/{REPO}/resolve/{'a' * 40}/70m-model/{file}"] = b"<html>something else</html>"
+    assert what in refusal("tahoe-x1-70m")
+    site.hub(REPO, weights())
+    layers.load_model("tahoe-x1-70m")  # and what was refused is not kept
+
+
+def test_a_stopped_download_goes_on_with_one_commit(cache, site):
+    site.status[f"/{REPO}/resolve/{'a' * 40}/70m-model/vocab.json"] = [404]
+    refusal("tahoe-x1-70m")
+    other = weights()["70m-model/collator_config.yml"] + b"\n"
+    site.hub(REPO, weights() | {"70m-model/collator_config.yml": other}, commit="b" * 40)
+    layers.load_model("tahoe-x1-70m")
+    folder = cache / "models" / "tahoe-x1-70m"
+    assert (folder / "collator_config.yml").read_bytes() == other
+    (folder / "hub.json").write_text('{"commit": "bb')
+    assert "hub.json is not a readable record" in refusal("tahoe-x1-70m")
 
 
 @pytest.mark.parametrize("answer", [b"<html>not here</html>", b"{}", b'{"sha": "c"}'])
@@ -98,8 +115,7 @@ def test_a_hub_that_hangs_is_left(cache, site, monkeypatch):
 
 
 def test_a_full_disk_is_said_before_the_download(cache, site, monkeypatch):
-    small = shutil._ntuple_diskusage(10, 9, 1)
-    monkeypatch.setattr(hub.shutil, "disk_usage", lambda path: small)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
     assert "larger disk" in refusal("tahoe-x1-70m")
     assert not any("resolve" in path for path, _ in site.log)
 

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from sclin import notebooks
-from sclin.checksums import sha256_of
 from sclin.cli import main
+from sclin.disk import sha256_of
 from sclin.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "book" / "_ext"))

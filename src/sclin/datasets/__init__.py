@@ -13,11 +13,11 @@ import yaml
 from anndata import AnnData
 
 from sclin import matrices, tables
-from sclin.checksums import sha256_of
 from sclin.datasets import readers, recipes, simulate
 from sclin.datasets.entries import Entry, catalogue, check_options
 from sclin.datasets.files import cache_dir, fetch, fetch_file, locate, memory
 from sclin.datasets.resources import orthologs, resource
+from sclin.disk import sha256_of
 from sclin.errors import DataError, InputError, nearest
 from sclin.matrices import take
 from sclin.tables import embedding

@@ -25,8 +25,8 @@ import pooch
 import requests
 from joblib import Memory
 
-from sclin.checksums import sha256_of
 from sclin.datasets.entries import RemoteFile, catalogue, check_options
+from sclin.disk import need_room, sha256_of
 from sclin.errors import DataError, UnreachableError, reading
 
 pooch.get_logger().setLevel("WARNING")  # progress is shown once, by us
@@ -104,10 +104,14 @@ def _git_blob_of(path: Path) -> str:
 
 
 def wrong_with(file: RemoteFile, path: Path) -> str:
-    """Say which checksum of the catalogue a file breaks; nothing when it breaks none."""
-    known = ("sha256", file.sha256, sha256_of), ("git blob id", file.git_blob, _git_blob_of)
+    """Say in what a file is not as the catalogue says; nothing when it is."""
+    known = (
+        ("sha256", file.sha256, sha256_of),
+        ("git blob id", file.git_blob, _git_blob_of),
+        ("number of bytes", file.bytes, lambda path: path.stat().st_size),
+    )
     for what, wanted, of in known:
-        if wanted and (found := of(path)) != wanted:
+        if wanted is not None and (found := of(path)) != wanted:
             return f"the wrong {what} {found}"
     return ""
 
@@ -248,14 +252,16 @@ def _download(url: str, part: Path, progress: bool | None) -> Path:
     )
     try:
         return Path(server.fetch(part.name, downloader=download))
-    except requests.RequestException as error:
+    except (requests.RequestException, ValueError) as error:  # such as a redirect to no address
         raise DataError(f"{url} gave no whole answer ({type(error).__name__}). {REMEDY}") from error
 
 
 def _refused(response: requests.Response, **_: Any) -> None:
-    """Do not ask again for what is not there or not allowed."""
+    """Do not ask again for what is not there or not allowed, nor begin what cannot fit."""
     if 400 <= response.status_code < 500 and response.status_code != 429:
         raise DataError(f"{response.url} answered {response.status_code}. {REMEDY}")
+    if (told := response.headers.get("Content-Length", "")).isdecimal():
+        need_room(cache_dir(), int(told), response.url)
 
 
 def _pip(wanted: str, part: Path) -> Path:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from sclin.checksums import sha256_of
 from sclin.datasets import readers
 from sclin.datasets.entries import catalogue
 from sclin.datasets.files import fetch, memory
+from sclin.disk import sha256_of
 from sclin.errors import DataError, InputError, unknown
 
 

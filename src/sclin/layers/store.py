@@ -24,6 +24,7 @@ import pandas as pd
 import zarr
 from numpy.typing import NDArray
 
+from sclin.disk import need_room
 from sclin.errors import ModelError, nearest
 from sclin.layers.tokens import fingerprints
 
@@ -297,11 +298,9 @@ def open_or_create(
     """
     if not folder.exists():
         size = 4 * len(prints) * len(manifest["stored_layers"]) * sum(widths.values())
+        need_room(folder.parent, size, folder.name, error=ModelError)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(folder.parent).free
-            if size > free:
-                raise OSError(errno.ENOSPC, f"needs {size:,} bytes, {free:,} are free")
             draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
             _fill(draft, manifest, prints, widths)
             try:

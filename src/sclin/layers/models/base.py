@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sclin import errors
-from sclin.checksums import sha256_of
+from sclin.disk import sha256_of
 from sclin.errors import ModelError
 from sclin.layers.encoder import Encoder, Packing, to_device
 from sclin.layers.tokens import Cells, GeneMatch, check_values, match_genes, read_rows

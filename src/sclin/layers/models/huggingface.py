@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from sclin.checksums import sha256_of
+from sclin.disk import sha256_of
 from sclin.errors import ModelError
 from sclin.layers.encoder import Packing
 from sclin.layers.models.base import Model, files_in, reading

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sclin.checksums import sha256_of
+from sclin.disk import sha256_of
 from sclin.errors import ModelError
 from sclin.layers.encoder import Encoder, Packing
 from sclin.layers.models.base import Model, files_in, join_qkv, reading
