@@ -524,8 +524,7 @@ def measure(
                 values = value.rename_axis("group").rename("value").astype(float).reset_index()
                 said = {"representation": name, "head": "", "variant": "", "metric": metric}
                 by_unit.append(values.assign(**said))
-                draws: Any = {"n_boot": n_boot, "seed": seed}
-                value = statistics.bootstrap(np.nanmean, values["value"], **draws)
+                value = statistics.bootstrap(np.nanmean, values["value"], n_boot=n_boot, seed=seed)
             said = {"unit": unit, "variant": variant, "split": split, "metric": metric}
             better = metric not in lower_is_better
             rows.append(row(name, value=value, higher_is_better=better, **said))
