@@ -30,6 +30,7 @@ MODULES = {
         "datasets",
         "datasets.simulate",
         "matrices",
+        "tables",
         "published",
         "plotting",
         "notebooks",
