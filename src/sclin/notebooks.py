@@ -360,7 +360,7 @@ def _execute(
     # Errors of cells come back in the notebook; the terminal would only hear of eavesdroppers
     # and of the interrupt with which a kernel is shut down.
     quiet: Any = {"progress_bar": False, "extra_arguments": ["--log-level=CRITICAL"]}
-    quiet["kernel_name"] = "python3"
+    quiet |= {"kernel_name": "python3", "coalesce_streams": True}  # a bar's last state, not each
     source.cells.append(nbformat.v4.new_code_cell(_LOADED))
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "data")

@@ -236,7 +236,8 @@ class PCA:
         import scanpy as sc
 
         values = AnnData(log_normalize(adata)[:, seen])
-        table = sc.pp.highly_variable_genes(values, n_top_genes=self.n_genes, inplace=False)
+        with np.errstate(invalid="ignore"):  # rounding leaves constant genes a variance below zero
+            table = sc.pp.highly_variable_genes(values, n_top_genes=self.n_genes, inplace=False)
         return seen[table["highly_variable"].to_numpy()]
 
     def transform(self, adata: AnnData) -> NDArray[Any]:

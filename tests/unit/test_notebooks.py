@@ -192,7 +192,8 @@ def test_a_data_set_that_cannot_be_had_leaves_the_others_of_its_list(folder):
     raising = BODY.replace(
         "print(n",
         "from sclin.errors import UnreachableError\n"
-        "if 'pbmc3k' in genes: raise UnreachableError('pbmc3k.rda could not be fetched')\nprint(n",
+        "if 'pbmc3k' in genes: raise UnreachableError('pbmc3k.rda could not be fetched')\n"
+        "print('half', end='\\r', flush=True)\nprint(n",  # as a bar writes its states
     )
     (folder / "01_toy.md").write_text(HEADER + raising)
     done = execute("01_toy", fallback="offline", **options(folder) | {"profile": "public"})

@@ -310,7 +310,8 @@ def reference_pca(cells: AnnData, *, seed: int = 0) -> NDArray[np.float32]:
     cells.uns.pop("log1p", None)  # logs are taken whatever the file says it holds
     sc.pp.log1p(cells)
     if cells.n_vars > 2500:
-        sc.pp.highly_variable_genes(cells, n_top_genes=2500, subset=True)
+        with np.errstate(invalid="ignore"):  # rounding leaves constant genes a variance below zero
+            sc.pp.highly_variable_genes(cells, n_top_genes=2500, subset=True)
     sc.pp.pca(cells, n_comps=min(50, min(cells.shape) - 1), random_state=seed)
     return np.asarray(cells.obsm["X_pca"], dtype=np.float32)
 
