@@ -34,7 +34,7 @@ MODULES = {
         "published",
         "plotting",
         "notebooks",
-        "checksums",
+        "disk",
         "errors",
     ],
 }
