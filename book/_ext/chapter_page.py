@@ -99,8 +99,7 @@ def set_tables(root: Path, notebook: dict) -> None:
 
 NOTICE = """
 :::{{note}}
-This page shows a run of its own: {fail} sentences do not hold in it and are marked, {left} speak of
-cells or models that were not run and are left out.
+This page shows a run of its own: {fail} of its tested sentences do not hold in it and are marked.
 :::
 """
 
@@ -117,17 +116,20 @@ def add_facts(root: Path, stem: str, notebook: dict, told: Mapping[str, int]) ->
         raise ValueError(f"{stem}: the first cell must start with the title ('# ...')")
     facts = {"minutes": "?", "memory_gb": "?", "device": "CPU", "data": []}
     facts |= front_matter(root, stem) or notebook["metadata"].get("sclin", {})
-    data = ", ".join(f"<code>{name}</code>" for name in facts["data"]) or "none"
+    ran = [one["name"] for one in notebook["metadata"].get("sclin_run", {}).get("data", [])]
+    named = dict.fromkeys(ran) or facts["data"]
+    data = ", ".join(f"<code>{name}</code>" for name in named) or "none"
     parameters = _parameters(notebook)
     rows = [
         [f"`{name}`", f"`{kind}`", f"`{default}`", text] for name, kind, default, text in parameters
     ]
     held, fail, left = (told.get(what, 0) for what in ("hold", "fail", "left out"))
-    tested = f"\n<li><b>{held}</b> of {held + fail} tested sentences hold</li>" * bool(held + fail)
+    others = f"; {left} on other cells are left out" * bool(left)
+    tested = f"\n<li><b>{held}</b> of {held + fail} tested sentences hold{others}</li>"
     filled = FACTS.format(
         **{**facts, "data": data},
-        tested=tested,
-        notice=NOTICE.format(fail=fail, left=left) if fail + left else "",
+        tested=tested * bool(held + fail),
+        notice=NOTICE.format(fail=fail) if fail else "",
         stem=stem,
         example=_example(parameters),
         parameters=tables.markdown(rows, ["Parameter", "Type", "Default", "Meaning"])
