@@ -99,7 +99,7 @@ def set_tables(root: Path, notebook: dict) -> None:
 
 NOTICE = """
 :::{{note}}
-This page shows a run of its own: {fail} of its tested sentences do not hold in it and are marked.
+This page shows a run of its own. Tested sentences that do not hold in it are marked: {fail}.
 :::
 """
 
