@@ -32,3 +32,13 @@ def test_two_published_numbers_of_one_name_are_refused():
     theirs = rows(0.5, source="published")
     with pytest.raises(pd.errors.MergeError, match="not unique"):
         published.beside(rows(0.6), pd.concat([theirs, theirs]), on=["head"])
+
+
+def test_a_published_curve_is_read_at_the_depth_of_blocks_not_of_the_embedding():
+    curve = pd.DataFrame({"relative_depth": [1.0, 0.0, 0.5], "value": [3.0, 1.0, 2.0]})
+    told = {"task": "t", "dataset": "d", "metric": "f1", "value": 0.0}
+    names = [f"layer:m/{layer}" for layer in (0, 1, 2, 3, 4, 5, "final")] + ["rank"]
+    ours = results.table([results.row(representation=name, **told) for name in names])
+    both = published.at_depth(ours, curve)
+    assert list(both["published"]) == [1, 1.5, 2, 2.5, 3]
+    assert list(both["block"])[::4] == ["1 of 5", "5 of 5"]

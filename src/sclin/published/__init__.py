@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
+import numpy as np
 import pandas as pd
 
 from sclin.errors import unknown
@@ -96,3 +97,25 @@ def beside(ours: pd.DataFrame, theirs: pd.DataFrame, *, on: Sequence[str]) -> pd
     """
     named = theirs.set_index(list(on))["value"].rename("published")
     return ours.merge(named, left_on=list(on), right_index=True, validate="many_to_one")
+
+
+def at_depth(ours: pd.DataFrame, curve: pd.DataFrame) -> pd.DataFrame:
+    """Rows of blocks with a published curve, read at the depth of each, in ``published``.
+
+    Depth runs from the first block to the last; between two published blocks a line is drawn.
+    The embedding and ``final`` are left out, since the papers have no number of theirs.
+    A column ``block`` says which of how many blocks a row is of.
+
+    Parameters
+    ----------
+    ours
+        Rows of `sclin.results` with ``model`` and ``layer``.
+    curve
+        Rows of one model, dataset and metric of the table ``layers``.
+    """
+    blocks = ours[ours["layer"].str.isdigit() & ours["layer"].ne("0")]
+    block = blocks["layer"].astype(int)
+    last = block.groupby(blocks["model"]).transform("max")
+    known = curve.sort_values("relative_depth")
+    read = np.interp((block - 1) / (last - 1), known["relative_depth"], known["value"])
+    return blocks.assign(published=read, block=block.astype(str) + " of " + last.astype(str))
