@@ -335,16 +335,18 @@ def _fill(
         obs=obs.astype({"n_tokens": "int32", "n_cut": "int32"}),
         uns={"sclin": {"manifest": json.dumps(manifest)}},
     )
-    ad.io.write_elem(group, "/", cells, dataset_kwargs={"chunks": (min(per, n),), "shards": None})
+    # Nothing is packed, so that a store from elsewhere cannot be more than its files.
+    plain: dict[str, Any] = {"chunks": (min(per, n),), "shards": None, "compressors": None}
+    ad.io.write_elem(group, "/", cells, dataset_kwargs=plain)
+    del group["raw"]  # says only that there is none, and is packed all the same
     spec = {"encoding-type": "array", "encoding-version": "0.2.0"}
+    plain = {"compressors": None, "attributes": spec}
     for pooling, width in widths.items():
         for layer in manifest["stored_layers"]:
             size = {"shape": (n, width), "chunks": (min(per, n), width), "dtype": "float32"}
-            group["obsm"].create_array(
-                _key(pooling, layer), **size, fill_value=np.nan, compressors=None, attributes=spec
-            )
+            group["obsm"].create_array(_key(pooling, layer), **size, fill_value=np.nan, **plain)
     group["uns/sclin"].create_array(
-        "crc32", shape=(-(-n // per),), chunks=(1,), dtype="int64", fill_value=-1, attributes=spec
+        "crc32", shape=(-(-n // per),), chunks=(1,), dtype="int64", fill_value=-1, **plain
     )
 
 
