@@ -151,10 +151,11 @@ def _announce(name: str, entry: Any, size: int) -> None:
     gpu, threads = torch.cuda.is_available(), torch.get_num_threads()
     seconds = depth * (24 * n * width**2 + 4 * n**2 * width)
     seconds /= _GPU_RATE if gpu else _CPU_RATE * threads
-    memory = 4 * (entry.parameters or size / 4) / 1e9
+    memory = 4 * (entry.parameters or size / 4) / 1e6
+    where = "a GPU" if gpu else f"{threads} thread{'s' * (threads > 1)}"
     print(licence_line(name, entry))
     print(
-        f"{name}: {size / 1e6:,.0f} MB from {host.netloc}, {memory:.1f} GB of memory, about "
-        f"{seconds:.2g} s a cell of 1,500 genes on {'a GPU' if gpu else f'{threads} threads'}."
+        f"{name}: {size / 1e6:,.0f} MB from {host.netloc}, {memory:,.0f} MB of memory, about "
+        f"{seconds:.2g} s a cell of 1,500 genes on {where}."
     )
     need_room(files.cache_dir(), size, name, error=ModelError)
