@@ -1,7 +1,8 @@
 """Every published number of both papers, and what became of it here.
 
-The state of a number is computed: from numbers it was derived from, from the rows of this build,
-and from the catalogue, which says whether its data can be had.
+The state of a number is computed: from the rows of this build, and from the catalogue, which says
+whether its data can be had.
+What we derived from published numbers is none of them: it would be compared with itself.
 """
 
 from __future__ import annotations
@@ -32,43 +33,11 @@ DATA = {
 }
 #: Methods of others that no adapter here runs, and numbers that are no result of a method.
 ABSENT = re.compile(r"^(UCE|AIDO|scVI|scGPT|TF-Sapiens PMI|TF-Metazoa CGE)")
-PRIMATES = ["human", "chimpanzee", "gorilla", "macaque", "marmoset"]
-#: Scores whose best is the lowest.
-LOWER = ("MAE", "Smoothness")
-ASIDE = re.compile(r"^(seconds|parameters|n_predicted_targets)$")
+ASIDE = re.compile(r"^(seconds|parameters|n_predicted_targets|p_value)$")
 
 
 def _entry(data: str) -> str | None:
     return next((name for asked, name in DATA.items() if re.search(asked, data, re.I)), None)
-
-
-def _derived() -> pd.DataFrame:
-    """Numbers that were derived from others of the same paper, computed again from these."""
-    layers, rows = published.table("layers"), []
-    by = layers[layers["layer"] != "Baseline_PCA"].groupby(["task", "dataset", "model", "metric"])
-    highest, lowest = by["value"].max(), by["value"].min()
-    for one in published.table("best_layers").itertuples():
-        best = lowest if one.metric in LOWER else highest
-        again = best[one.task, one.dataset, one.model, one.metric]
-        rows.append(("best layer", one.dataset, one.model, one.metric, one.best_value, again))
-    cross = published.table("crossspecies").query("metric == 'f1_macro' and method == 'scTOP'")
-    square = cross[cross["kind"] == "matrix"].pivot(
-        index="basis_species", columns="target_species", values="value"
-    )
-    off = square.where(~np.eye(len(square), dtype=bool))
-    for one in cross[cross["kind"].str.endswith("_derived")].itertuples():
-        part = square if "incl." in one.target_species else off
-        basis, target = one.basis_species, one.target_species
-        if basis == "5 primates":
-            part = off.loc[PRIMATES, PRIMATES]
-        elif basis in square.index:
-            part = part.loc[[basis]]
-        elif target in square.columns:
-            part = part[[target]]
-        again = float(np.nanmean(part))
-        rows.append(("average of transfers", "testis", one.method, one.metric, one.value, again))
-    head = ["what", "dataset", "method", "metric", "published", "here"]
-    return pd.DataFrame(rows, columns=head).assign(source="derived")
 
 
 def _given() -> pd.DataFrame:
@@ -99,14 +68,11 @@ def _given() -> pd.DataFrame:
 
 def states(results: pd.DataFrame | None) -> pd.DataFrame:
     """One row a published number: its state, the number of this build, and the reason."""
-    derived = _derived()
-    near = (derived["published"].astype(float) - derived["here"]).abs() <= TOLERANCE
-    derived["state"] = np.where(near, "reproduced", "differs")
-    derived["reason"] = "computed again from the published numbers behind it"
     given = _given().astype({"method": str})
     keys = ["dataset", "metric"]
     ours = pd.DataFrame(columns=[*keys, "value"]) if results is None else results
-    ours = ours[ours.get("source", pd.Series(dtype=str)).eq("reproduced")]
+    for column, value in {"source": "reproduced", "variant": ""}.items():
+        ours = ours[ours.get(column, pd.Series(value, ours.index)).eq(value)]
     rows = []
     for one in given.itertuples():
         entry, here, why = _entry(one.dataset), np.nan, ""
@@ -124,8 +90,7 @@ def states(results: pd.DataFrame | None) -> pd.DataFrame:
                 here = float(found["value"].iloc[0])
                 state = STATES[abs(here - float(one.published)) > TOLERANCE]
         rows.append((state, here, why))
-    given = given.join(pd.DataFrame(rows, columns=["state", "here", "reason"]))
-    return pd.DataFrame(given.to_dict("records") + derived.to_dict("records"))
+    return given.join(pd.DataFrame(rows, columns=["state", "here", "reason"]))
 
 
 def _same(method: str, row: dict) -> bool:

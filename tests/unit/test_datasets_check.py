@@ -22,6 +22,7 @@ ASKED = {  # path: size known, what is wrong
     "/page": (SIZE, "a web page"),
     "/gone": (SIZE, "no answer"),
     "/hang": (SIZE, "no answer"),
+    "/nowhere": (SIZE, "no answer"),
 }
 
 
@@ -40,15 +41,20 @@ class Handler(BaseHTTPRequestHandler):
             self.released.wait(5)
         if self.path == "/moved":
             self.answer(302, Location="/ok")
+        elif self.path == "/nowhere":
+            self.answer(302, Location="http://[::1")
         elif self.path in ("/no-head", "/gone"):
             self.answer(405 if self.path == "/no-head" else 404)
         else:
             size = "77" if self.path == "/short" else str(SIZE)
-            kind = "text/html; charset=utf-8" if self.path == "/page" else "application/gzip"
+            kind = "Text/HTML; charset=utf-8" if self.path == "/page" else "application/gzip"
             self.answer(200, Content_Length=size, Content_Type=kind)
 
     def do_GET(self) -> None:
         assert self.headers["Range"] == "bytes=0-0"
+        if self.path == "/gone":
+            self.answer(404)
+            return
         self.answer(206, Content_Range=f"bytes 0-0/{SIZE}", Content_Length="1")
         self.wfile.write(b"x")
 

@@ -15,7 +15,7 @@ import torch
 from click.testing import CliRunner
 
 import sclin
-from sclin import layers
+from sclin import datasets, layers
 from sclin.cli import main
 from sclin.errors import ModelError
 from sclin.layers import engine
@@ -214,6 +214,17 @@ def test_duplicate_genes_are_summed_and_versions_dropped():
     match = match_genes(adata, {"<pad>": 0, "ENSG00000000003": 1, "ENSG00000000005": 2})
     assert match.summed == 1
     assert match.restrict(adata.X).toarray().tolist() == [[3, 4]]
+
+
+def test_symbols_are_translated_and_said_though_some_ids_stand_among_them(monkeypatch, capsys):
+    table = pd.DataFrame({"symbol": ["A", "B", "C"], "ensembl": ["ENSG1", "ENSG2", "ENSG3"]})
+    monkeypatch.setattr(datasets, "resource", {"gencode_v44": table}.get)
+    names = ["A", "ENSG2", "C", "none"]
+    adata = ad.AnnData(np.ones((1, 4), np.float32), var=pd.DataFrame(index=names))
+    match = match_genes(adata, {"ENSG1": 0, "ENSG2": 1, "ENSG3": 2}, model="large")
+    assert match.slot.tolist() == [0, 1, 2, -1]
+    said = "GENCODE v44 named 2 of 4 genes for large by their symbols in var_names.\n"
+    assert capsys.readouterr().out == said
 
 
 def test_tiny_learns_and_is_found_again(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +36,7 @@ def addresses() -> pd.DataFrame:
         ]
         rows += [(name, model.archive, None)] * bool(model.archive)
     wheels = known.wheels.items()
-    rows += [(n, f"pip:{w['package']}=={w['version']}", w.get("bytes")) for n, w in wheels]
+    rows += [(n, f"pip:{w['file']}", w.get("bytes")) for n, w in wheels]
     return pd.DataFrame(rows, columns=["name", "url", "known"]).drop_duplicates("url")
 
 
@@ -63,7 +63,7 @@ def check(listed: pd.DataFrame, *, timeout: float = 10, at_once: int = 16) -> pd
         found = pd.DataFrame(answers, listed.index, ["host", "status", "size", "type"])
     out = listed[["name", "known"]].join(found)
     lost = out["status"].ne("200") & out["status"].ne("206")
-    page = out["type"].str.startswith("text/html")
+    page = out["type"].str.lower().str.startswith("text/html")
     other = out["known"].notna() & out["size"].notna() & out["known"].ne(out["size"])
     out["wrong"] = ""
     for words, where in (("size", other), ("a web page", page), ("no answer", lost)):
@@ -81,23 +81,21 @@ def _ask(url: str, timeout: float) -> tuple[str, str, int | None, str]:
     host = urlsplit(url).netloc
     try:
         said = requests.head(url, allow_redirects=True, timeout=timeout, headers=PLAIN)
-        if not said.ok and said.status_code != 404:
+        if not said.ok:
             ranged = {**PLAIN, "Range": "bytes=0-0"}
             with requests.get(url, stream=True, timeout=timeout, headers=ranged) as said:
                 said.close()
-    except requests.RequestException as error:
+    except (requests.RequestException, ValueError) as error:  # such as a redirect to no address
         return host, type(error).__name__, None, ""
     whole = said.headers.get("Content-Range", "").rpartition("/")[2]
     size = whole or said.headers.get("Content-Length", "")
     kind = said.headers.get("Content-Type", "")
-    return host, str(said.status_code), int(size) if size.isdigit() else None, kind
+    return host, str(said.status_code), int(size) if size.isdecimal() else None, kind
 
 
-def _wheel(wanted: str) -> str:
-    """Address that pip would take a wheel from."""
-    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed"]
-    command += ["--no-deps", "--only-binary=:all:", "--quiet", "--report", "-", wanted]
+def _wheel(file: str) -> str:
+    """Address of a wheel in the index that pip is set to; pip only lists it."""
+    command = [sys.executable, "-m", "pip", "index", "versions", "-vv", file.partition("-")[0]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        return ""
-    return str(json.loads(done.stdout)["install"][0]["download_info"]["url"])
+    found = re.search(rf"Found link (\S+/{re.escape(file)})\s", done.stdout + done.stderr)
+    return found[1] if found else ""

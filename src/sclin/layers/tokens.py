@@ -22,6 +22,7 @@ from sclin.matrices import GENE_COLUMNS, strip_versions, value_kind
 __all__ = ["Cells", "GeneMatch", "fingerprints", "genes_of", "match_genes", "open_cells"]
 
 _BLOCK = 2048
+_BY_GENCODE = ", by GENCODE v44"
 
 
 @dataclass
@@ -201,7 +202,10 @@ def match_genes(
         return len(np.unique(index[index >= 0])), index
 
     found = {place: looked_up(names) for place, names in tried.items()}
-    if max(count for count, _ in found.values()) < min_matched * len(known):
+    place = max(found, key=lambda place: found[place][0])
+    symbols = sum(not name.startswith("ENS") for name in tried[place])
+    # Tables that name genes by symbols often keep the ids of those that have none.
+    if found[place][0] < min_matched * len(known) or symbols > adata.n_vars / 2:
         tried |= _by_gencode(tried, known)
         found = {place: looked_up(names) for place, names in tried.items()}
     place = max(found, key=lambda place: found[place][0])
@@ -214,6 +218,12 @@ def match_genes(
             f"{', '.join(sorted(known)[:3])}.\n"
             "Put those into a column of var and name it with genes=, or lower min_matched for a "
             "small panel."
+        )
+    if (before := place.removesuffix(_BY_GENCODE)) != place:
+        renamed = np.array(tried[place]) != np.array(tried[before])
+        print(
+            f"GENCODE v44 named {(renamed & (index >= 0)).sum():,} of {adata.n_vars:,} genes for "
+            f"{model} by their symbols in {before}."
         )
     present, first = np.unique(index[index >= 0], return_index=True)
     if order == "data":
@@ -234,7 +244,7 @@ def _by_gencode(tried: Mapping[str, list[str]], known: Mapping[str, int]) -> dic
         table = datasets.resource("gencode_v44").query("ensembl in @known")
         ids = dict(zip(table["symbol"], table["ensembl"], strict=True))
         named = {place: [ids.get(n, n) for n in names] for place, names in tried.items()}
-        return {f"{place}, by GENCODE v44": names for place, names in named.items()}
+        return {place + _BY_GENCODE: names for place, names in named.items()}
     return {}
 
 
