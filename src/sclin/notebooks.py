@@ -340,7 +340,7 @@ def run(
         record = page.metadata["sclin_run"]
         record |= {"profile": profile, "parameters": used, "fingerprint": fingerprint(record)}
         page.cells.append(claims.closing_box(name, record))
-        working.unlink()
+        working.unlink(missing_ok=True)
     one, other = (table, latest) if renewed else (latest, table)
     if one.exists():
         shutil.copy(one, other)
@@ -348,7 +348,9 @@ def run(
     if not roles:  # the book tests sentences itself
         rows = claims.Rows(done.table) if len(done.table) else None
         claims.settle_notebook(page, rows, plain=True)
-    nbformat.write(page, path)
+    part = path.with_suffix(f".{os.getpid()}.part")  # a page that lies there is whole
+    nbformat.write(page, part)
+    part.replace(path)
     return done
 
 
@@ -379,6 +381,9 @@ def _execute(
         try:
             with patch.dict(os.environ, settings):
                 executed = papermill.execute_notebook(source, working, given, **quiet)
+        except RuntimeError as error:  # the kernel did not answer
+            stop = f"{name} stopped: {error}. Most often memory ran out; choose fewer cells."
+            raise NotebookError(f"{stop}\nThe notebook up to there: {working}") from None
         except PapermillExecutionError as error:
             why = f"{error.ename}: {' '.join(error.evalue.splitlines())}"
             left = f"The notebook up to there, with the traceback: {working}"

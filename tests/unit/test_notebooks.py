@@ -169,6 +169,13 @@ def test_a_failing_cell_is_shown_and_kept(folder):
     assert not (folder.parent / "out" / "01_toy.ipynb").exists()
 
 
+def test_a_kernel_that_dies_is_said(folder):
+    text = BODY.replace("print(n * 10", "os.kill(os.getpid(), 9)\nprint(n * 10")
+    (folder / "01_toy.md").write_text(HEADER + text)
+    with pytest.raises(notebooks.NotebookError, match=r"Kernel died\. Most often memory ran out"):
+        notebooks.run("01_toy", **options(folder))
+
+
 def test_a_page_whose_host_fails_says_what_stands_in_its_place(folder):
     (folder / "profiles" / "public.yml").write_text("01_toy: {name: far}\n")
     raising = BODY.replace(
