@@ -156,3 +156,11 @@ def test_shuffled_genes_keep_weights_and_special_tokens():
     np.testing.assert_array_equal(np.sort(ours, axis=0), np.sort(theirs, axis=0))
     assert mixed.name == "tahoe-x1-shuffled"
     assert mixed.checkpoint_sha256 != plain.checkpoint_sha256
+
+
+def test_a_vocabulary_of_another_model_is_refused(tmp_path):
+    folder = Path(shutil.copytree(TINY, tmp_path / "model"))
+    genes = json.loads((folder / "vocab.json").read_text())
+    (folder / "vocab.json").write_text(json.dumps({k: v + 1000 for k, v in genes.items()}))
+    with pytest.raises(ModelError, match="Give the vocabulary that belongs to this model"):
+        layers.load_model("tahoe-x1", folder)

@@ -68,7 +68,12 @@ def load_model(name: str, path: str | Path | None = None, **options: Any) -> Mod
     seed = int(options.pop("seed", 0))
     if path is None and "checkpoint" not in options:
         if name in MODELS:
-            raise ModelError(f"{name} needs {MODELS[name]} (option= is --option in the shell).")
+            from sclin.datasets import catalogue
+
+            about = catalogue().models.get(name)
+            licence = f" Weights under {about.licence}: {about.page}." if about else ""
+            needs = f"{name} needs {MODELS[name]} (option= is --option in the shell)."
+            raise ModelError(needs + licence)
         from sclin.layers.models.hub import fetch_model
 
         path, found = fetch_model(name)

@@ -139,6 +139,12 @@ class Model(nn.Module):
                 f"{where} does not hold this model: {found[:400]}\n"
                 "Check that the file belongs to this model and size."
             ) from error
+        tables = [m.num_embeddings for m in self.modules() if isinstance(m, nn.Embedding)]
+        if tables and (last := max(self.vocabulary.values())) >= max(tables):
+            raise ModelError(
+                f"The vocabulary reaches to {last:,}, the genes of {where} to {max(tables) - 1:,}. "
+                "Give the vocabulary that belongs to this model."
+            )
         self.checkpoint_sha256 = sha256 or sha256_of(where)
         return self.eval()
 
