@@ -89,8 +89,8 @@ def screen(path, kinds=("targeting", "non-targeting"), seed=0):
 def test_three_backed_states_are_thinned_joined_and_scored(tmp_path):
     parts = {}
     for i, state in enumerate(STATES):
-        screen(tmp_path / "cache" / f"D1_{state}.assigned_guide.h5ad", seed=i)
-        part = datasets.load("cd4_perturb", state=state)
+        path = screen(tmp_path / f"{state}.h5ad", seed=i)
+        part = datasets.load("cd4_perturb", state=state, path=path, backed=True)
         assert part.isbacked
         parts[state] = perturbation.thin(part, n_cells=22, only=list("ABCDE"))
         part.file.close()

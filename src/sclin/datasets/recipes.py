@@ -229,6 +229,6 @@ def cd4_perturb(
             )
         name = cells.obs["perturbed_gene_name"].astype(object)
         cells.obs["perturbed_gene_name"] = name.where(~null, "control").astype(str)
-    cells.obs["condition"] = paths[0].name.split("_")[1].split(".")[0]
+    cells.obs["condition"] = paths[0].name.split(".")[0].rpartition("_")[2]
     cells.obs["donor"] = paths[0].name.split("_")[0]
     return cells
