@@ -41,7 +41,7 @@ SCORES    := $(EXECUTED)/16_scoreboard.ipynb
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup book chapters html run paper params env serve publish freeze compare exercises slides bundle
-.PHONY: lint unit check small browser test lock clean distclean
+.PHONY: bench lint unit check small browser test lock clean distclean
 
 help:  ## list the tasks
 	@echo "make TASK, where TASK is one of"
@@ -131,6 +131,13 @@ slides: book  ## one slide deck for each part, from the executed chapters
 
 bundle: exercises slides  ## one zip for a classroom: book, student copies, slides
 	@$(BIN)/python book/_ext/teaching.py bundle
+
+# Speed -------------------------------------------------------------------------------------------
+
+# One after the other, whatever -j says: what runs beside a clock is on it.
+bench: $(STAMP) $(DATA)  ## speed and memory beside peers: make bench ONLY=normalization QUICK=1
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock -e ".[bench]"
+	@$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 # Tests --------------------------------------------------------------------------------------------
 

@@ -1,82 +1,57 @@
-"""Speed and memory of layer extraction, beside the matrix rate and the reference procedure.
+"""All layers of two blocks of scFoundation's shape (12 in the model), random weights, float32.
 
-    python benchmarks/bench_layers.py [--device cuda] [--shape scfoundation] [--threads 2]
-
-All of it runs in one process on one machine: the matrix rate, our engine, and the reference
-procedure (batches of 8 cells in input order, padded, tokens through Python lists). Weights are
-random. Work is counted on real tokens only: 24 n d^2 + 4 n^2 d a block.
+Simulated cells with 500 to 3,000 genes seen, evenly spread, so that sizes compare.
+The reference procedure takes 8 cells a batch in input order, pads them, and makes tokens through
+Python lists; its blocks are PyTorch's own. The plain loop is that of a user of transformers: a
+BERT of the same shape on padded batches of 16, every hidden state averaged over the tokens.
+The limit does as many operations in large products. The checksum is the mean size of the last
+layer.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
-import platform
-import resource
-import time
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
-import torch
-from torch import nn
 
-from sclin.layers.engine import batches, pool_cells
-from sclin.layers.models.scfoundation import ScFoundation
-from sclin.layers.tokens import Cells
-
-SHAPES = {
-    "scfoundation": {"width": 768, "depth": 12, "heads": 12, "cells": 64, "low": 500, "high": 3000},
-    "tahoe-1.3b": {"width": 2048, "depth": 24, "heads": 16, "cells": 64, "low": 500, "high": 2047},
-    "small": {"width": 256, "depth": 4, "heads": 4, "cells": 16, "low": 200, "high": 800},
-}
-PRECISION = {"cpu": ("float32", torch.float32), "cuda": ("bfloat16", torch.bfloat16)}
-OUT = Path(__file__).parent / "results" / "layers.csv"
+SIZES, QUICK = (2, 4, 8, 16), (1, 2)
+WIDTH, HEADS, DEPTH, N_GENES = 768, 12, 2, 19_264
 
 
-def sync(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
+def prepare(folder: Path, n_cells: int) -> dict[str, float]:
+    rng = np.random.default_rng(0)
+    lengths = rng.permutation(np.linspace(500, 3000, n_cells).astype(int))
+    genes = [np.sort(rng.choice(N_GENES, n, replace=False)) for n in lengths]
+    counts = (1 + rng.geometric(0.5, lengths.sum())).astype(np.float32)
+    ends = np.append(0, np.cumsum(lengths))
+    X = sp.csr_matrix((counts, np.concatenate(genes), ends), shape=(n_cells, N_GENES))
+    sp.save_npz(folder / "cells.npz", X)
+    return {"n_genes": N_GENES, "seen": X.nnz / n_cells}
 
 
-def clock(call, device: str, repeats: int) -> float:
-    call()
-    best = np.inf
-    for _ in range(repeats):
-        sync(device)
-        start = time.perf_counter()
-        call()
-        sync(device)
-        best = min(best, time.perf_counter() - start)
-    return best
+def flop(lengths: np.ndarray) -> float:
+    """Work on real tokens: 24 n d^2 + 4 n^2 d a block, for n tokens and width d."""
+    n = lengths.astype(float)
+    return DEPTH * float((24 * n * WIDTH**2 + 4 * n**2 * WIDTH).sum())
 
 
-def matrix_rate(width: int, device: str, dtype: torch.dtype, repeats: int) -> float:
-    """FLOP/s of the feed-forward product at 2,000 tokens (16,384 on a GPU)."""
-    n = 16384 if device == "cuda" else 2000
-    x = torch.randn(n, width, device=device, dtype=dtype)
-    w = torch.randn(4 * width, width, device=device, dtype=dtype)
-    with torch.inference_mode():
-        seconds = clock(lambda: nn.functional.linear(x, w), device, 4 * repeats)
-    return 8 * n * width**2 / seconds
+def opened(folder: Path):
+    import torch
+    from harness import THREADS
+
+    from sclin.layers.models.scfoundation import ScFoundation
+
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
+    model = ScFoundation.random(width=WIDTH, depth=DEPTH, heads=HEADS).eval()
+    return model, sp.load_npz(folder / "cells.npz")
 
 
-def simulated(shape: dict[str, int], n_genes: int, seed: int = 0) -> sp.csr_matrix:
-    rng = np.random.default_rng(seed)
-    rows = []
-    for n in rng.integers(shape["low"], shape["high"] + 1, shape["cells"]):
-        genes = np.sort(rng.choice(n_genes, n, replace=False))
-        rows.append((genes, 1 + rng.geometric(0.5, n)))
-    ends = np.cumsum([0, *(len(g) for g, _ in rows)])
-    data = np.concatenate([v for _, v in rows]).astype(np.float32)
-    return sp.csr_matrix(
-        (data, np.concatenate([g for g, _ in rows]), ends), shape=(len(rows), n_genes)
-    )
-
-
-def reference(model: ScFoundation, counts: sp.csr_matrix, layers: nn.ModuleList, device: str):
+def reference(model, counts: sp.csr_matrix, layers, device: str):
     """Batches of 8 in input order, dense rows, Python lists, padded; each layer copied out."""
+    import torch
+
     dtype = next(model.parameters()).dtype
     out = []
     with torch.inference_mode():
@@ -102,8 +77,11 @@ def reference(model: ScFoundation, counts: sp.csr_matrix, layers: nn.ModuleList,
     return torch.cat(out, 1)
 
 
-def torch_layers(model: ScFoundation, heads: int) -> nn.ModuleList:
+def torch_layers(model, heads: int):
     """PyTorch's encoder layers with the weights of the model."""
+    import torch
+    from torch import nn
+
     parameter = next(model.parameters())
     made = nn.ModuleList()
     for block in model.encoder.blocks:
@@ -125,74 +103,79 @@ def torch_layers(model: ScFoundation, heads: int) -> nn.ModuleList:
     return made
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--shape", default="scfoundation", choices=sorted(SHAPES))
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--cells", type=int, help="number of cells, in place of the shape's")
-    parser.add_argument("--batch-tokens", type=int, default=16384)
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--skip-reference", action="store_true")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    shape = SHAPES[args.shape] | ({"cells": args.cells} if args.cells else {})
-    width, depth = shape["width"], shape["depth"]
-    precision, dtype = PRECISION[args.device]
-    before = matrix_rate(width, args.device, dtype, args.repeats)
-    model = ScFoundation.random(width=width, depth=depth, heads=shape["heads"])
-    model = model.to(args.device, dtype)
-    counts = simulated(shape, 19264)
+def size_of(last) -> float:
+    return float(abs(last).mean())
+
+
+def by_sclin(folder: Path):
+    from sclin.layers.engine import batches, pool_cells
     from sclin.layers.tokens import GeneMatch
 
-    match = GeneMatch(np.arange(19264), np.arange(19264), 0)
+    model, counts = opened(folder)
+    match = GeneMatch(np.arange(N_GENES), np.arange(N_GENES), 0)
 
-    def ours() -> np.ndarray:
-        tokens: Cells = model.encode(match.restrict(counts), match, None)
-        groups = batches(tokens.lengths, tokens=args.batch_tokens)
-        return pool_cells(model, tokens, groups, layers=model.layers, poolings=["S", "mean"])["S"]
+    def work(counts=counts):
+        tokens = model.encode(match.restrict(counts), match, None)
+        groups = batches(tokens.lengths, tokens=16384)
+        return pool_cells(model, tokens, groups, layers=["0", "1", "2"], poolings=["mean"])
 
-    n = np.diff(counts.indptr) + 2.0
-    work = depth * float((24 * n * width**2 + 4 * n**2 * width).sum())
-    seconds = clock(ours, args.device, args.repeats)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    if args.device == "cuda":
-        peak = torch.cuda.max_memory_allocated() / 2**20
-    after = matrix_rate(width, args.device, dtype, args.repeats)
-    rate = (before + after) / 2
-    slow = np.nan
-    if not args.skip_reference:
-        judge = torch_layers(model, shape["heads"])
-        slow = clock(lambda: reference(model, counts, judge, args.device), args.device, 1)
-    device = torch.cuda.get_device_name() if args.device == "cuda" else platform.machine()
-    row = {
-        "date": date.today().isoformat(),
-        "device": device,
-        "threads": args.threads,
-        "precision": precision,
-        "shape": args.shape,
-        "cells": shape["cells"],
-        "batch_tokens": args.batch_tokens,
-        "tflop": round(work / 1e12, 2),
-        "seconds": round(seconds, 2),
-        "gflops": round(work / seconds / 1e9, 1),
-        "matrix_gflops": round(rate / 1e9, 1),
-        "share_of_matrix_rate": round(work / seconds / rate, 3),
-        "reference_seconds": round(slow, 2),
-        "times_reference": round(slow / seconds, 2),
-        "peak_mib": round(peak),
-        "torch": torch.__version__,
-    }
-    OUT.parent.mkdir(exist_ok=True)
-    new = not OUT.exists()
-    with OUT.open("a", newline="") as stream:
-        writer = csv.DictWriter(stream, row)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-    for key, value in row.items():
-        print(f"{key:22s} {value}")
+    work(counts[:1])
+    return work, lambda pooled: size_of(pooled["mean"][-1])
 
 
-if __name__ == "__main__":
-    main()
+def by_reference(folder: Path):
+    model, counts = opened(folder)
+    layers = torch_layers(model, HEADS)
+    return lambda: reference(model, counts, layers, "cpu"), lambda _: np.nan
+
+
+def by_transformers(folder: Path):
+    import torch
+    from transformers import BertConfig, BertModel
+
+    _, counts = opened(folder)
+    config = BertConfig(
+        vocab_size=N_GENES, hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
+        intermediate_size=4 * WIDTH, max_position_embeddings=4096, pad_token_id=0,
+    )  # fmt: skip
+    bert = BertModel(config, add_pooling_layer=False).eval()
+    cells = [torch.from_numpy(row.indices.astype(np.int64)) for row in counts]
+
+    def work():
+        made = []
+        with torch.inference_mode():
+            for start in range(0, len(cells), 16):
+                ids = torch.nn.utils.rnn.pad_sequence(cells[start : start + 16], batch_first=True)
+                mask = (ids > 0).float()
+                states = bert(ids, attention_mask=mask, output_hidden_states=True).hidden_states
+                weight = (mask / mask.sum(1, keepdim=True))[..., None]
+                made.append([(state * weight).sum(1) for state in states])
+        return made
+
+    return work, lambda _: np.nan
+
+
+def by_product(folder: Path):
+    """The limit: as many operations in products of 2,000 tokens with a feed-forward matrix."""
+    import torch
+
+    _, counts = opened(folder)
+    x, w = torch.randn(2000, WIDTH), torch.randn(4 * WIDTH, WIDTH)
+    times = flop(np.diff(counts.indptr) + 2) / (2 * 2000 * 4 * WIDTH**2)
+
+    def work():
+        with torch.inference_mode():
+            for _ in range(round(times)):
+                torch.nn.functional.linear(x, w)
+
+    work()
+    return work, lambda _: np.nan
+
+
+WAYS = {
+    "sclin": by_sclin,
+    "reference procedure": by_reference,
+    "plain transformers loop": by_transformers,
+    "matrix products": by_product,
+}
+UP_TO = {"reference procedure": 4, "plain transformers loop": 8}
