@@ -29,12 +29,15 @@ unexport PYTHONDONTWRITEBYTECODE
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 LASTED = $$(($$(date +%s) - $(BEGAN))) s
 
-# The first chapter, the one that others wait for, and one to run meanwhile: Make comes to a target
-# that must wait only after all others. Then the longest first: no core idles at the end.
+# Chapter 11 trains the tiny model that the next ones read; the scoreboard reads every table. Make
+# comes to a target that must wait only after all others, so the longest of the rest come between:
+# as many as there are jobs. Then the longest first, so that no core idles at the end.
 BY_LENGTH := $(shell grep -H '^  minutes:' notebooks/[0-9]*.md | LC_ALL=C sort -t : -k 3 -rn | cut -d : -f 1)
 NOTEBOOKS := $(basename $(notdir $(BY_LENGTH)))
-FIRST     := $(filter 01_%,$(NOTEBOOKS)) $(filter 11_%,$(NOTEBOOKS)) $(filter 05_%,$(NOTEBOOKS))
-CHAPTERS  := $(patsubst %,$(EXECUTED)/%.ipynb,$(FIRST) $(filter-out $(FIRST),$(NOTEBOOKS)))
+READERS   := $(filter 12_% 13_% 14_%,$(NOTEBOOKS))
+FIRST     := $(filter 01_%,$(NOTEBOOKS)) $(filter 11_%,$(NOTEBOOKS))
+MEANWHILE := $(wordlist 1,$(JOBS),$(filter-out $(FIRST) $(READERS),$(NOTEBOOKS)))
+CHAPTERS  := $(patsubst %,$(EXECUTED)/%.ipynb,$(FIRST) $(MEANWHILE) $(filter-out $(FIRST) $(MEANWHILE),$(NOTEBOOKS)))
 TRAINED   := $(EXECUTED)/11_layer_extraction.ipynb
 SCORES    := $(EXECUTED)/16_scoreboard.ipynb
 
@@ -76,8 +79,7 @@ $(EXECUTED)/%.ipynb: notebooks/%.md notebooks/profiles/$(PROFILE).yml requiremen
 	@$(BIN)/python book/_ext/execute.py $* $(PROFILE) $@ $(RESULTS) $(FALLBACK)
 	@$(if $(filter 01_%,$*),echo "The first page can be read: $@")
 
-# Chapter 11 trains the tiny model that the next ones read; the scoreboard reads every table.
-$(filter $(EXECUTED)/12% $(EXECUTED)/13% $(EXECUTED)/14%,$(CHAPTERS)): | $(TRAINED)
+$(patsubst %,$(EXECUTED)/%.ipynb,$(READERS)): | $(TRAINED)
 $(SCORES): $(filter-out $(SCORES),$(CHAPTERS))
 
 # Beside each executed chapter lies the list of the modules that it ran on.
