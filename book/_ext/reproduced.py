@@ -73,6 +73,7 @@ def states(results: pd.DataFrame | None) -> pd.DataFrame:
     ours = pd.DataFrame(columns=[*keys, "value"]) if results is None else results
     for column, value in {"source": "reproduced", "variant": ""}.items():
         ours = ours[ours.get(column, pd.Series(value, ours.index)).eq(value)]
+    by_keys = {key: rows.to_dict("records") for key, rows in ours.groupby(keys)}
     rows = []
     for one in given.itertuples():
         entry, here, why = _entry(one.dataset), np.nan, ""
@@ -83,11 +84,10 @@ def states(results: pd.DataFrame | None) -> pd.DataFrame:
         elif entry is None:
             state, why = STATES[3], f"{one.dataset}: not in the catalogue"
         else:
-            found = ours[ours["dataset"].eq(entry) & ours["metric"].eq(one.metric)]
-            found = found[[_same(one.method, row) for row in found.to_dict("records")]]
+            found = [row for row in by_keys.get((entry, one.metric), ()) if _same(one.method, row)]
             state, why = STATES[2], datasets.catalogue()[entry].title
             if len(found) == 1:
-                here = float(found["value"].iloc[0])
+                here = float(found[0]["value"])
                 state = STATES[abs(here - float(one.published)) > TOLERANCE]
         rows.append((state, here, why))
     return given.join(pd.DataFrame(rows, columns=["state", "here", "reason"]))
@@ -104,7 +104,9 @@ def published_numbers(root: Path) -> str:
     found = states(tables.results(root))
     target = root / "book" / "_generated" / "published.csv"
     target.parent.mkdir(exist_ok=True)
-    found.to_csv(target, index=False)
+    text = found.to_csv(index=False)
+    if not target.exists() or target.read_text() != text:  # a page is older than its download
+        target.write_text(text)
     counts = found.groupby(["what", "state"]).size().unstack(fill_value=0)
     counts = counts.reindex(columns=STATES, fill_value=0)
     rows = [
