@@ -77,6 +77,7 @@ class Rows:
             "abs": abs, "all": np.all, "any": np.any, "len": len, "max": max, "min": min,
             "round": round, "sorted": sorted, "sum": sum,
         }  # fmt: skip
+        self.known: dict[str, object] = {}  # a page and its copies ask for the same
 
     def of(self, tokens: str) -> pd.DataFrame:
         """Rows that hold all tokens; none at all is `MissingError`."""
@@ -152,7 +153,9 @@ class Rows:
 
     def value(self, text: str) -> object:
         """What an expression says."""
-        return eval(text, {"__builtins__": {}}, self.names)  # the text is the book's own source
+        if text not in self.known:  # the text is the book's own source
+            self.known[text] = eval(text, {"__builtins__": {}}, self.names)
+        return self.known[text]
 
     def claim(self, text: str) -> bool:
         """Whether a claim holds, for each of its rows where it names several."""

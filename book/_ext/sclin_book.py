@@ -14,6 +14,7 @@ import hashlib
 import html
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import api
@@ -25,9 +26,11 @@ import explorer
 import front
 import paper
 import papers
+import pybtex.plugin
 import reproduced
 import tables
 from docutils import nodes
+from joblib import cpu_count
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 
@@ -66,6 +69,9 @@ BODY = {
     '<div class="scroll': '<div tabindex="0" class="scroll',
     '<div class="output text_html">': '<div tabindex="0" class="output text_html">',
 }
+# What one build has worked out: texts of pages with blocks, and the pages that it reads.
+FILLED: dict[str, str] = {}
+READ: set[str] = set()
 BLOCK = re.compile(r"^```\{generated\} (\w+)(?: (.+))?\n```$", re.MULTILINE)
 
 
@@ -106,15 +112,14 @@ def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = json.dumps(notebook)
         return
     if BLOCK.search(source[0]) or claims.ROLE.search(source[0]):
-        source[0] = fill(root, source[0])
+        source[0] = FILLED.pop(docname, None) or fill(root, source[0])
         app.env.metadata[docname]["generated"] = digest(source[0])
 
 
 def fill(root: Path, text: str) -> str:
     """Replace each generated block by what its function returns, and settle the page's claims."""
     if claims.ROLE.search(text):
-        found = tables.results(root)
-        text = claims.settle(text, None if found is None else claims.Rows(found))
+        text = claims.settle(text, tables.rows_of(root))
     text = corrections.settle(root, text)
     return BLOCK.sub(lambda match: PASSAGES[match[1]](root, *(match[2] or "").split()), text)
 
@@ -126,12 +131,18 @@ def digest(text: str) -> str:
 
 def outdated(app: Sphinx, env, added: set, changed: set, removed: set) -> list[str]:
     """Name the pages whose generated blocks have changed: what they show may lie in any table."""
-    return [
-        name
-        for name in env.found_docs - added - changed
-        if (old := env.metadata.get(name, {}).get("generated"))
-        and digest(fill(Path(app.srcdir), Path(env.doc2path(name)).read_text("utf-8"))) != old
-    ]
+    stale = []
+    for name in env.found_docs - added - changed:
+        if old := env.metadata.get(name, {}).get("generated"):
+            FILLED[name] = fill(Path(app.srcdir), Path(env.doc2path(name)).read_text("utf-8"))
+            if digest(FILLED[name]) != old:
+                stale.append(name)
+    return stale
+
+
+def remember(app: Sphinx, env, docnames: list[str]) -> None:
+    """Keep in mind which pages this build reads."""
+    READ.update(docnames)
 
 
 def mend_docstring(app: Sphinx, what, name, thing, options, lines: list[str]) -> None:
@@ -175,31 +186,42 @@ def set_colours(app: Sphinx, error: Exception | None) -> None:
 
 
 def write_downloads(app: Sphinx, error: Exception | None) -> None:
-    """Put the notebook, the student copy and the script of each chapter beside the pages."""
+    """Put the notebook, the student copy and the script of each new chapter beside the pages."""
     if error or app.builder.format != "html":
         return
     folder = Path(app.outdir) / "downloads"
     folder.mkdir(exist_ok=True)
     for name in sorted(app.env.found_docs):
-        if name.startswith("book/chapters/"):
-            stem, executed = name.rsplit("/", 1)[1], Path(app.env.doc2path(name))
+        stem, executed = name.rsplit("/", 1)[-1], Path(app.env.doc2path(name))
+        there = (folder / f"{stem}_student.ipynb").exists()
+        if name.startswith("book/chapters/") and not (there and name not in READ):
             chapter_page.write_downloads(Path(app.srcdir), stem, executed, folder)
 
 
 def prepare(app: Sphinx) -> None:
-    """Draw the front figure from the results at hand."""
+    """Draw the front figure from the results at hand, and let all cores read and write pages."""
     front.draw(Path(app.srcdir))
+    app.parallel = cpu_count()  # jupyter-book has no option for it
+    for extension in app.extensions.values():  # two small ones do not say that they may
+        if getattr(extension, "parallel_read_safe", None) is None:
+            extension.parallel_read_safe = True
 
 
 def setup(app: Sphinx) -> dict[str, object]:
     """Register everything with Sphinx."""
+    # Asked anew for each citation, what is installed takes seconds.
+    pybtex.plugin.entry_points = cache(pybtex.plugin.entry_points)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.connect("builder-inited", prepare)
     app.connect("autodoc-process-docstring", mend_docstring, priority=600)  # after napoleon
     app.connect("autodoc-skip-member", skip_member)
     app.connect("source-read", read_source)
     app.connect("env-get-outdated", outdated)
+    app.connect("env-before-read-docs", remember)
     app.connect("html-page-context", mend_page, priority=900)
     app.connect("build-finished", write_downloads)
     app.connect("build-finished", set_colours)
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+    # Pages are read anew where what makes them has changed.
+    made_by = "".join(path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.*")))
+    safe = {"parallel_read_safe": True, "parallel_write_safe": True}
+    return {"version": "1", "env_version": digest(made_by), **safe}

@@ -50,19 +50,28 @@ def results(root: Path) -> pd.DataFrame | None:
 
     None when no chapter has been run.
     """
+    found = rows_of(root)
+    return None if found is None else found.rows
+
+
+def rows_of(root: Path, stem: str | None = None) -> claims.Rows | None:
+    """Rows that the sentences of a chapter, or of a page, rest on; None before the first run."""
     name = profile_of(root)
     folders = [root / "_build" / "results" / name, root / "results" / name]
     built = next((folder for folder in folders if any(folder.glob("*.csv"))), None)
     if built is None:
         return None
-    stamp = max(path.stat().st_mtime_ns for path in built.glob("*.csv"))
-    return _loaded(built, stamp)
+    return _rows(built, max(path.stat().st_mtime_ns for path in built.glob("*.csv")), stem)
 
 
 @cache
-def _loaded(folder: Path, stamp: int) -> pd.DataFrame:
+def _rows(folder: Path, stamp: int, stem: str | None) -> claims.Rows | None:
     """Rows of a folder, read again when a table of it is newer."""
-    return tidy_results.load(folder)
+    if stem is None:
+        return claims.Rows(tidy_results.load(folder))
+    found = _rows(folder, stamp, None).rows
+    found = found[found["chapter"].eq(stem)]
+    return None if found.empty else claims.Rows(found)
 
 
 def where(rows: pd.DataFrame, **keys: str) -> pd.DataFrame:
@@ -70,14 +79,6 @@ def where(rows: pd.DataFrame, **keys: str) -> pd.DataFrame:
     for column, value in keys.items():
         rows = rows[rows[column] == value]
     return rows
-
-
-def rows_of(root: Path, stem: str) -> claims.Rows | None:
-    """Rows that the sentences of a chapter rest on; None before the first run."""
-    found = results(root)
-    if found is None or stem not in set(found["chapter"]):
-        return None
-    return claims.Rows(found[found["chapter"].eq(stem)])
 
 
 def markdown(rows: Iterable[Sequence[object]], head: Sequence[str], klass: str = "") -> str:
