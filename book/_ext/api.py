@@ -21,6 +21,7 @@ MODULES = {
         "normalization",
         "projection",
         "linear",
+        "chunks",
         "pp",
         "tl",
     ],

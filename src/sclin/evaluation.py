@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from sclin import results, statistics
+from sclin.chunks import lazy
 from sclin.datasets import name_of
 from sclin.errors import InputError
 from sclin.heads import LogisticHead, head
@@ -386,7 +387,7 @@ def evaluate(
     Parameters
     ----------
     cells
-        Counts in ``X``, labels in ``obs``.
+        Counts in ``X``, labels in ``obs``; in memory, backed by their file, or of Dask.
     label
         Column of ``obs`` to predict.
     representations
@@ -421,6 +422,7 @@ def evaluate(
     InputError
         A name is unknown, labels are missing, a fold has one class, or no pair makes sense.
     """
+    cells = lazy(cells)
     y, units = labels(cells, label), labels(cells, groups) if groups else None
     judges = _named(heads, partial(head, seed=seed), "head")
     things = _things(representations, controls, seed)
@@ -502,6 +504,7 @@ def measure(
     InputError
         A name is unknown, or values are missing.
     """
+    cells = lazy(cells)
     of = np.array([]) if units is None else labels(cells, units)
     groups = {u: np.flatnonzero(of == u) for u in np.unique(of)}
     rows, by_unit = [], []

@@ -1,7 +1,8 @@
 """Heads by name: scikit-learn classifiers, the same object whatever the representation.
 
 ``logistic``, ``knn`` and ``centroid`` centre cells on the mean of the training cells.
-They read dense arrays, CSR matrices and `RankMatrix`, and never make the last two dense as a whole.
+They read dense arrays, CSR matrices and `RankMatrix`, and never make the last two dense as a whole;
+cells on disk or of Dask (`sclin.chunks`) are read in blocks, but ``knn`` keeps its training cells.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from sklearn.preprocessing import normalize
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
+from sclin.chunks import gather, map_cells
 from sclin.errors import InputError, unknown
 from sclin.linear import PublishedPipeline, Standardized, _moments, centred, linear_pipeline
 from sclin.normalization import _validated
@@ -158,8 +160,8 @@ class KNNHead(_Centred):
         self.n_neighbors = n_neighbors
 
     def fit(self, X: Any, y: ArrayLike) -> KNNHead:
-        """Keep the training cells."""
-        self.cells_, self.codes_ = self._fit_centre(X, y)
+        """Keep the training cells, in memory."""
+        self.cells_, self.codes_ = self._fit_centre(gather(_validated(self, X, reset=True)), y)
         n, k = len(self.codes_), self.n_neighbors
         if n < k:
             raise InputError(f"{n} cells are fewer than {k} neighbours; lower n_neighbors.")
@@ -173,6 +175,9 @@ class KNNHead(_Centred):
             yield rows, likeness / _lengths(block)[:, None]
 
     def _scores(self, X: Any) -> NDArray[np.float64]:
+        return gather(map_cells(self._votes, _validated(self, X, reset=False)))
+
+    def _votes(self, X: Any) -> NDArray[np.float64]:
         Z = self._centred(X)
         votes = np.zeros((Z.shape[0], len(self.classes_)))
         for rows, cosine in self._cosines(Z):
@@ -185,6 +190,9 @@ class KNNHead(_Centred):
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """How well each cell fits what was learnt: its cosine with the nearest training cell."""
+        return gather(map_cells(self._nearest, _validated(self, X, reset=False)))
+
+    def _nearest(self, X: Any) -> NDArray[np.float64]:
         cosines = self._cosines(self._centred(X))
         return np.concatenate([cosine.max(axis=1) for _, cosine in cosines])
 
@@ -204,6 +212,9 @@ class CentroidHead(_Centred):
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """How well each cell fits what was learnt: its cosine with the nearest average."""
+        return gather(map_cells(self._nearest, _validated(self, X, reset=False)))
+
+    def _nearest(self, X: Any) -> NDArray[np.float64]:
         lengths = [_lengths(block) for _, block in _blocks(self._centred(X))]
         return self._scores(X).max(axis=1) / np.concatenate(lengths)
 

@@ -2,12 +2,14 @@
 
 Every step works through the sparse part and the offset of a
 :class:`~sclin.normalization.RankMatrix`; no dense cells x genes matrix is formed.
-CSR matrices and plain arrays are accepted as well.
+CSR matrices and plain arrays are accepted as well, and cells on disk or of Dask
+(:mod:`sclin.chunks`).
 """
 
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from sklearn.utils.extmath import svd_flip
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from sclin.chunks import Blocks, dense, gather, map_cells, sum_cells
 from sclin.errors import InputError
 from sclin.normalization import RankMatrix, RankNormalizer, _two_parts, _validated
 
@@ -92,7 +95,7 @@ class AnovaSelector(SelectorMixin, BaseEstimator):
         if (n_classes := len(classes)) >= n_cells:
             found = f"{n_classes} classes among {n_cells} cells"
             raise InputError(f"ANOVA needs more cells than classes, and found {found}.")
-        sums, squares = _group_sums(X, codes, n_classes)
+        sums, squares, _ = _group_sums(X, codes, n_classes)
         between_raw = (sums**2 / counts[:, None]).sum(axis=0)
         total = sums.sum(axis=0)
         between = np.maximum(between_raw - total**2 / n_cells, 0.0)
@@ -379,32 +382,62 @@ def _classes(y: Any, n_cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return classes, codes, counts
 
 
-def _group_sums(X: Any, codes: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
+def _centre(X: Any) -> Any:
+    """Where cells lie, more or less; of blocks, those of the first one."""
+    X = gather(X[: X.raw.chunks[0][0]]) if isinstance(X, Blocks) else X
+    if isinstance(X, RankMatrix):
+        return float(X.offset.mean()) if len(X) else 0.0
+    return X.mean(axis=0, dtype=np.float64)
+
+
+def _group_sums(X: Any, codes: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray, Any]:
     """Sums by group and sums of squares, about a centre that keeps rounding small."""
     X = _two_parts(X)
+    centre = _centre(X)
+    return *sum_cells(partial(_about, n_groups=n_groups, centre=centre), X, codes), centre
+
+
+def _about(X: Any, codes: np.ndarray, n_groups: int, centre: Any) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(X, RankMatrix):
-        sums, squares, _ = X.group_sums(codes, n_groups)
-        return sums, squares
-    centred = X - X.mean(axis=0, dtype=np.float64)
-    members = sp.csr_matrix((np.ones(len(codes)), (codes, np.arange(len(codes)))))
+        return X.group_sums(codes, n_groups, centre)
+    centred = X - centre
+    members = sp.csr_matrix((np.ones(len(X)), (codes, np.arange(len(X)))), (n_groups, len(X)))
     return members @ centred, np.einsum("ij,ij->j", centred, centred)
 
 
 def _cross(X: Any, A: np.ndarray) -> np.ndarray:
     """Product of the transpose with A (cells x k)."""
-    X = _two_parts(X)
+    return sum_cells(_cross_block, _two_parts(X), A)
+
+
+def _cross_block(X: Any, A: np.ndarray) -> np.ndarray:
     return X.T_dot(A) if isinstance(X, RankMatrix) else X.T @ A
+
+
+def _dot(X: Any, B: np.ndarray) -> np.ndarray:
+    """Product with B (genes x k)."""
+    return gather(map_cells(partial(_dot_block, B=B), X))
+
+
+def _dot_block(X: Any, B: np.ndarray) -> np.ndarray:
+    return X @ B
 
 
 def _moments(X: Any) -> tuple[np.ndarray, np.ndarray]:
     """Mean and population variance of each gene."""
     X = _two_parts(X)
-    if isinstance(X, RankMatrix):
-        return X._moments(0)
-    return X.mean(axis=0, dtype=np.float64), X.var(axis=0, dtype=np.float64)
+    if isinstance(X, np.ndarray):
+        return X.mean(axis=0, dtype=np.float64), X.var(axis=0, dtype=np.float64)
+    sums, squares, centre = _group_sums(X, np.zeros(X.shape[0], dtype=np.int64), 1)
+    mean = sums[0] / X.shape[0]
+    return mean + centre, np.maximum(squares / X.shape[0] - mean**2, 0.0)
 
 
 # --- the standardised matrix -------------------------------------------------------------------
+
+
+def _shifted(X: Any, by: Any) -> Any:
+    return RankMatrix(X.sparse, X.offset - by) if isinstance(X, RankMatrix) else X - by
 
 
 class Standardized:
@@ -413,10 +446,10 @@ class Standardized:
     def __init__(self, X: Any, mean: np.ndarray, scale: np.ndarray | float):
         X = _two_parts(X)
         scale = np.broadcast_to(scale, mean.shape)
-        if isinstance(X, RankMatrix):
+        if not isinstance(X, np.ndarray):
             # Offsets about their own mean: the two corrections below then stay small.
-            centre = float(X.offset.mean())
-            X, mean = RankMatrix(X.sparse, X.offset - centre), mean - centre
+            centre = _centre(X)
+            X, mean = map_cells(partial(_shifted, by=centre), X), mean - centre
         elif X.dtype.kind != "f":
             X = X.astype(np.float64)
         self.X, self.mean, self.scale = X, mean, scale
@@ -425,7 +458,7 @@ class Standardized:
     def dot(self, B: np.ndarray) -> np.ndarray:
         """Return the product with B (genes x k)."""
         scaled = B / self.scale[:, None]
-        out = self.X @ scaled.astype(B.dtype, copy=False)
+        out = _dot(self.X, scaled.astype(B.dtype, copy=False))
         out -= (self.mean @ scaled).astype(out.dtype, copy=False)
         return out
 
@@ -443,20 +476,38 @@ class Standardized:
             half = dsyrk(1.0, block.T, beta=1.0, c=half, trans=1, overwrite_c=1)
         return half + np.triu(half, 1).T
 
+    def cross(self) -> np.ndarray:
+        """Return the products of all pairs of genes."""
+        return sum_cells(partial(_cross_genes, mean=self.mean, scale=self.scale), self.X)
+
     def cells(self, block: Any) -> np.ndarray:
         """Return some cells, dense in float64."""
-        X = self.X[block]
-        dense = X.toarray() if isinstance(X, RankMatrix) else X
-        return (dense - self.mean) / self.scale
+        return _standard(gather(self.X[block]), self.mean, self.scale)
 
     def gene_blocks(self) -> Any:
         """Yield all cells for some genes at a time, dense in float64."""
-        by_gene = self.X.sparse.tocsc() if isinstance(self.X, RankMatrix) else self.X
+        X = gather(self.X)
+        by_gene = X.sparse.tocsc() if isinstance(X, RankMatrix) else X
         for part in gen_batches(self.shape[1], _ROWS):
-            dense = by_gene[:, part]
-            if isinstance(self.X, RankMatrix):
-                dense = dense.toarray() + self.X.offset[:, None]
-            yield (dense - self.mean[part]) / self.scale[part]
+            block = dense(by_gene[:, part])
+            if isinstance(X, RankMatrix):
+                block = block + X.offset[:, None]
+            yield (block - self.mean[part]) / self.scale[part]
+
+
+def _standard(X: Any, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Some cells, dense in float64."""
+    if isinstance(X, RankMatrix):
+        return (X.sparse.toarray() - (mean - X.offset[:, None])) / scale
+    return (X - mean) / scale
+
+
+def _cross_genes(X: Any, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    cross = np.zeros((X.shape[1], X.shape[1]))
+    for rows in gen_batches(X.shape[0], _ROWS):
+        block = _standard(X[rows], mean, scale)
+        cross += block.T @ block
+    return cross
 
 
 def products(X: Any) -> np.ndarray:
@@ -474,11 +525,7 @@ def _exact(A: Standardized, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Components and squared singular values, from cross products of the shorter side."""
     n_cells, n_genes = A.shape
     if n_genes <= n_cells:
-        cross = np.zeros((n_genes, n_genes))
-        for rows in gen_batches(n_cells, _ROWS):
-            block = A.cells(rows)
-            cross += block.T @ block
-        squared, vectors = np.linalg.eigh(cross)
+        squared, vectors = np.linalg.eigh(A.cross())
         return vectors[:, ::-1][:, :k].T.copy(), np.maximum(squared[::-1][:k], 0.0)
     squared, vectors = np.linalg.eigh(A.gram())
     squared, vectors = squared[::-1][:k], vectors[:, ::-1][:, :k]

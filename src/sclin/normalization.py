@@ -8,7 +8,7 @@ All genes that a cell does not express tie, so a cell is a sparse part plus one 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,23 @@ from sklearn.utils import gen_batches
 from sklearn.utils.sparsefuncs import mean_variance_axis
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sclin.chunks import (
+    Blocks,
+    canonical,
+    float_type,
+    gather,
+    lazy,
+    map_cells,
+    matrix,
+    opened,
+    refuse_not_finite,
+)
 from sclin.compiled import njit
 from sclin.errors import InputError
 from sclin.genes import in_order
 
 _COUNT_LIMIT = 1 << 14  # whole numbers below this are ranked by counting, not by sorting
 _LANES = 4  # tallies a cell, so that neighbouring ones, the most frequent count, do not wait
-_BLOCK_ROWS = 8192  # cells read at once from a file or a chunked array
 _TILE = 64  # columns of a product worked on at once: what keeps the dense side in cache
 _GROUPS = 8  # fixed, so that sums do not depend on the number of threads
 
@@ -38,14 +48,15 @@ def rank_normalize(X: Any) -> RankMatrix:
     Parameters
     ----------
     X
-        Cells x genes. A SciPy sparse matrix, an array or data frame, an AnnData (its ``X``, also
-        backed), a chunked array, or an iterator over blocks of cells.
+        Cells x genes. A SciPy sparse matrix, an array or data frame, an AnnData (its ``X``), a
+        matrix on disk or of Dask (see `sclin.chunks`), or an iterator over blocks of cells.
         Values may be counts, logs or any finite numbers. The input is never modified.
 
     Returns
     -------
     RankMatrix
-        Cells x genes, in ``float32``. Index arrays are shared with a canonical CSR input.
+        Cells x genes, in ``float32`` and in memory. Index arrays are shared with a canonical CSR
+        input. `RankNormalizer` leaves the scores of blocks where the cells are.
 
     Raises
     ------
@@ -68,12 +79,11 @@ def rank_normalize(X: Any) -> RankMatrix:
     >>> rank_normalize(np.array([[0.0, 0.0, 1.0, 5.0]])).toarray().round(3)
     array([[-0.456, -0.456,  0.22 ,  0.732]], dtype=float32)
     """
+    if isinstance(X, Iterator):
+        return RankMatrix.stack(map(rank_normalize, X))
     cells, genes = (X.obs_names, X.var_names) if _is_anndata(X) else (None, None)
-    X = X.X if _is_anndata(X) else X
-    if isinstance(X, RankMatrix):
-        return X
-    blocks = _blocks(X, cells)
-    return RankMatrix.stack(_rank_csr(_to_csr(block), names, genes) for block, names in blocks)
+    X = opened(lazy(X).X if _is_anndata(X) else X, genes)
+    return gather(map_cells(partial(_ranked, cells=cells, genes=genes), X))
 
 
 class RankMatrix:
@@ -254,7 +264,9 @@ class RankMatrix:
     def __rmatmul__(self, A: ArrayLike) -> np.ndarray:
         return self.T_dot(np.asarray(A).T).T
 
-    def group_sums(self, codes: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray, float]:
+    def group_sums(
+        self, codes: np.ndarray, n_groups: int, centre: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Sum the scores by group of cells, about a common centre.
 
         Parameters
@@ -263,6 +275,8 @@ class RankMatrix:
             Group of each cell, 0 to ``n_groups - 1``, shape (cells,).
         n_groups
             Number of groups.
+        centre
+            A number near the offsets. Taking it out first keeps rounding errors small.
 
         Returns
         -------
@@ -270,17 +284,14 @@ class RankMatrix:
             Groups x genes: sum of ``Z - centre`` over the cells of each group.
         squares : ndarray
             Sum of ``(Z - centre) ** 2`` over all cells, shape (genes,).
-        centre : float
-            Mean offset. Taking it out first keeps rounding errors small.
         """
-        centre = float(self.offset.mean()) if len(self) else 0.0
         shift = self.offset - centre
         codes = np.ascontiguousarray(codes, dtype=np.int64)
         csr = self.sparse.indptr, self.sparse.indices, self.sparse.data
         sums, squares = _group_sums(*csr, shift, codes, n_groups, self.shape[1])
         sums += np.bincount(codes, weights=shift, minlength=n_groups)[:, None]
         squares += float(shift @ shift)
-        return sums, squares, centre
+        return sums, squares
 
     def mean(self, axis: int) -> np.ndarray:
         """Average over cells (``axis=0``) or over genes (``axis=1``), in ``float64``."""
@@ -293,7 +304,8 @@ class RankMatrix:
     def _moments(self, axis: int) -> tuple[np.ndarray, np.ndarray]:
         cells = len(self)
         if axis in (0, -2):
-            sums, squares, centre = self.group_sums(np.zeros(cells, dtype=np.int64), 1)
+            centre = float(self.offset.mean()) if cells else 0.0
+            sums, squares = self.group_sums(np.zeros(cells, dtype=np.int64), 1, centre)
             mean = sums[0] / cells
             return mean + centre, np.maximum(squares / cells - mean**2, 0.0)
         if axis in (1, -1):
@@ -347,16 +359,17 @@ class RankNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X
-            Cells x genes: CSR, array, AnnData or RankMatrix.
+            Cells x genes: CSR, array, AnnData, RankMatrix, or a matrix on disk or of Dask.
 
         Returns
         -------
-        RankMatrix or ndarray
-            Cells x genes.
+        RankMatrix, Blocks or ndarray
+            Cells x genes; of a matrix that is not in memory a `sclin.chunks.Blocks`, unless
+            dense.
         """
         check_is_fitted(self, "n_features_in_")
-        scores = rank_normalize(_validated(self, X, reset=False))
-        return scores.toarray() if self.dense else scores
+        scores = map_cells(_ranked, _validated(self, X, reset=False))
+        return gather(scores).toarray() if self.dense else scores
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -372,73 +385,22 @@ def _is_anndata(X: Any) -> bool:
     return hasattr(X, "obs_names") and hasattr(X, "var_names") and hasattr(X, "layers")
 
 
-def _blocks(X: Any, cells: Any) -> Iterator[tuple[Any, Any]]:
-    """Cells and their names: by blocks from an iterator, a file or chunks, at once from memory."""
-    if isinstance(X, Iterator):
-        yield from ((block, None) for block in X)
-    elif (
-        isinstance(X, np.ndarray) or sp.issparse(X) or hasattr(X, "iloc") or not hasattr(X, "shape")
-    ):
-        yield X, cells
-    else:
-        for start in range(0, max(X.shape[0], 1), _BLOCK_ROWS):
-            rows = slice(start, start + _BLOCK_ROWS)
-            block = X[rows].compute() if hasattr(X, "compute") else X[rows]
-            yield block, None if cells is None else cells[rows]
-
-
-def _to_csr(X: Any) -> sp.csr_matrix:
-    """Return canonical CSR in float32 or float64; copies only what it must change."""
-    if sp.issparse(X):
-        X = X.tocsr()
-    else:
-        try:
-            X = np.asarray(X)
-        except ValueError as error:
-            raise InputError(f"The matrix cannot be read as an array: {error}.") from error
-    if X.ndim != 2:
-        raise InputError(
-            f"A matrix of cells x genes is needed; an array of shape {X.shape} was found. "
-            "Reshape your data: one cell is X.reshape(1, -1)."
-        )
-    if X.shape[1] == 0:
-        raise InputError("The matrix has no genes (0 columns). Check the gene filter before it.")
-    if X.dtype.kind not in "buif":
-        raise InputError(
-            f"The matrix is not numeric: its type is {X.dtype}. "
-            "Give counts or other real numbers, without text or labels."
-        )
-    values = X.data if sp.issparse(X) else X
-    dtype = _float_type(values)
-    if not sp.issparse(X):
-        return sp.csr_matrix(X.astype(dtype, copy=False))
-    if not X.has_canonical_format:
-        X = X.astype(dtype, copy=True)
-        X.sum_duplicates()
-    return sp.csr_matrix((X.data.astype(dtype, copy=False), X.indices, X.indptr), shape=X.shape)
-
-
-def _float_type(values: np.ndarray) -> type[np.floating]:
-    """Name the smaller float type that holds the values without making new ties."""
-    small = values.dtype.itemsize <= (2 if values.dtype.kind in "ui" else 4)
-    if not small and values.dtype.kind in "ui":
-        small = max(int(values.max(initial=0)), -int(values.min(initial=0))) <= 1 << 24
-    return np.float32 if small else np.float64
-
-
 def _validated(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
     """Check `X` as scikit-learn does, letting RankMatrix and AnnData through.
 
     An AnnData leaves its gene names in the estimator; a later one is put in their order.
-    Returns a RankMatrix, a CSR matrix or an array.
+    Returns a RankMatrix, a CSR matrix, an array, or `Blocks` of these.
     """
     names, seen = None, None if reset else getattr(estimator, "feature_names_in_", None)
     if _is_anndata(X):
+        X = lazy(X)
         X = X if seen is None else in_order(X, seen, type(estimator).__name__)
         names, X = X.var_names.to_numpy(dtype=object), X.X
-    if names is not None or isinstance(X, RankMatrix):  # scikit-learn would miss their names
+    X = opened(X, names)
+    known = isinstance(X, RankMatrix | Blocks)
+    if names is not None or known:  # scikit-learn would miss their names
         vars(estimator).pop("feature_names_in_", None)
-    if isinstance(X, RankMatrix):
+    if known:
         wanted = X.shape[1] if reset else getattr(estimator, "n_features_in_", None)
         if X.shape[1] != wanted:
             raise InputError(
@@ -453,43 +415,34 @@ def _validated(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
         except ValueError as error:
             said = f"{error} ({type(estimator).__name__} reads cells x genes.)"
             raise InputError(said) from error
-        _refuse_not_finite(X)
+        refuse_not_finite(X)
     if (kept := names if reset else seen) is not None:
         estimator.feature_names_in_ = kept
     return X
 
 
-def _refuse_not_finite(X: Any, cells: Any = None, genes: Any = None) -> None:
-    values = X.data if sp.issparse(X) else X
-    if values.dtype.kind != "f" or np.isfinite(values.sum(dtype=np.float64)):
-        return
-    stored = sp.coo_matrix(X)
-    bad = ~np.isfinite(stored.data)
-    if bad.any():
-        cell, gene = stored.row[bad][0], stored.col[bad][0]
-        raise InputError(
-            f"Input X contains NaN or infinity: {bad.sum()} value(s), the first in "
-            f"cell {cell if cells is None else repr(cells[cell])}, "
-            f"gene {gene if genes is None else repr(genes[gene])}. "
-            "Remove these cells or genes, or fill in the values."
-        )
-
-
 def _two_parts(X: Any) -> Any:
     """See a sparse matrix as a RankMatrix whose offsets are 0; leave the rest as it is."""
-    X = X.X if _is_anndata(X) else X
+    X = opened(lazy(X).X if _is_anndata(X) else X)
+    if isinstance(X, Blocks):
+        return X.then(_two_parts)
     if not sp.issparse(X):
         return X
     X = sp.csr_matrix(X)
     if X.dtype.kind != "f":
-        X = X.astype(_float_type(X.data))
+        X = X.astype(float_type(X.data))
     return RankMatrix(X, np.zeros(X.shape[0]))
 
 
 # --- ranking -----------------------------------------------------------------------------------
 
 
-def _rank_csr(X: sp.csr_matrix, cells: Any, genes: Any) -> RankMatrix:
+def _ranked(X: Any, cells: Any = None, genes: Any = None) -> RankMatrix:
+    """Rank cells in memory; their names are for errors."""
+    if isinstance(X, RankMatrix):
+        return X
+    X = matrix(X)
+    X = canonical(X if sp.issparse(X) else sp.csr_matrix(X.astype(float_type(X), copy=False)))
     n_cells, n_genes = X.shape
     scores = np.empty(X.nnz, dtype=np.float32)
     offset = np.empty(n_cells)
@@ -501,7 +454,7 @@ def _rank_csr(X: sp.csr_matrix, cells: Any, genes: Any) -> RankMatrix:
     table, n_blocks = _quantiles(n_genes), min(n_cells, 8 * get_num_threads())
     _rank_rows(X.indptr, X.data, bits, limit, n_genes, table, n_blocks, scores, offset, bad)
     if bad.any():
-        _refuse_not_finite(X, cells, genes)
+        refuse_not_finite(X, cells=cells, genes=genes)
     return RankMatrix(sp.csr_matrix((scores, X.indices, X.indptr), shape=X.shape), offset)
 
 

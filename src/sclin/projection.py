@@ -7,6 +7,7 @@ A cell's coefficients are therefore those of least squares, which take the overl
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_is_fitted
 
+from sclin.chunks import gather, map_cells
 from sclin.errors import InputError, unknown
 from sclin.genes import unique_names
-from sclin.linear import _classes, _cross
-from sclin.normalization import RankMatrix, _validated, rank_normalize
+from sclin.linear import _classes, _cross, _dot, _moments
+from sclin.normalization import RankMatrix, _ranked, _validated
 
 #: Label of cells below the rejection threshold.
 UNSPECIFIED = "unspecified"
@@ -96,7 +98,8 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X
-            Cells x genes: counts, or any representation when ``rank=False``. A RankMatrix
+            Cells x genes: counts, or any representation when ``rank=False``, in memory, on disk
+            or of Dask (:mod:`sclin.chunks`). A RankMatrix
             holds ranked cells already: use it with ``order="rank_then_average"``.
         y
             Class of each cell, shape (cells,).
@@ -147,7 +150,7 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         Z = self._scores(self._cells(X, reset=False))
-        return np.asarray(Z @ self.projector_.T, dtype=np.float64)
+        return np.asarray(_dot(Z, self.projector_.T), dtype=np.float64)
 
     def transform(self, X: Any) -> np.ndarray:
         """Compute the coefficients, as a transformer: see :meth:`coefficients`."""
@@ -260,7 +263,7 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
             raise unknown("class of the basis", label, self.classes_)
         Z = self._scores(self._cells(X, reset=False))
         weights = self.projector_[np.flatnonzero(self.classes_ == label)[0]]
-        mean = np.asarray(Z.mean(axis=0)).ravel()
+        mean = _moments(Z)[0]
         names = getattr(self, "feature_names_in_", None)
         return pd.Series(mean * weights, index=names, name=str(label))
 
@@ -274,29 +277,16 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
 
     def _cells(self, X: Any, *, reset: bool) -> Any:
         """Check cells; genes of an AnnData are put in the order of the basis."""
+        averages = reset and self.order == "average_then_rank"
         X = _validated(self, X, reset=reset)
-        if isinstance(X, RankMatrix):
-            if self.rank and self.order == "average_then_rank" and reset:
-                raise InputError(
-                    "order='average_then_rank' averages counts, and ranked cells (a RankMatrix) "
-                    "were given. Give counts, or use order='rank_then_average'."
-                )
-            return X
-        values = X.data if sp.issparse(X) else X
-        if self.rank and values.size and values.min() < 0:
-            raise InputError(
-                "Negative values in data passed to CentroidProjection: "
-                f"the smallest is {values.min():g}. "
-                "Give counts, or use rank=False for other representations."
-            )
-        return X
+        return map_cells(partial(_counts, averages=averages), X) if self.rank else X
 
     def _averages(self, X: Any, codes: np.ndarray) -> np.ndarray:
         """Average each class, shape (classes, genes)."""
         members = np.eye(len(self.classes_))[codes] / self.class_counts_
         if self.rank and self.order == "average_then_rank":
             # float64 throughout: weak genes of an average would tie in float32.
-            depth = np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
+            depth = gather(map_cells(_totals, X))
             members /= np.where(depth > 0, depth, 1.0)[:, None]
             return _cross(X, members).T
         Z = self._scores(X)
@@ -304,11 +294,7 @@ class CentroidProjection(TransformerMixin, ClassifierMixin, BaseEstimator):
 
     def _scores(self, X: Any) -> Any:
         """Return the cells as they are projected."""
-        if isinstance(X, RankMatrix):
-            return X
-        if self.rank:
-            return rank_normalize(X)
-        return normalize(X.astype(np.float64), copy=False)
+        return map_cells(_ranked if self.rank else _unit, X)
 
     def _warn_dependent(self) -> None:
         cosine = self.basis_.T @ self.basis_
@@ -353,6 +339,33 @@ def align_genes(basis: Any, query: Any) -> tuple[Any, Any]:
             f"{second[:3].tolist()}. Use one kind of gene name, or map orthologs first."
         )
     return basis[:, shared].copy(), query[:, shared].copy()
+
+
+def _counts(X: Any, averages: bool) -> Any:
+    """Refuse what cannot be ranked, or averaged before it is ranked."""
+    if isinstance(X, RankMatrix):
+        if averages:
+            raise InputError(
+                "order='average_then_rank' averages counts, and ranked cells (a RankMatrix) "
+                "were given. Give counts, or use order='rank_then_average'."
+            )
+        return X
+    values = X.data if sp.issparse(X) else X
+    if values.size and values.min() < 0:
+        raise InputError(
+            "Negative values in data passed to CentroidProjection: "
+            f"the smallest is {values.min():g}. "
+            "Give counts, or use rank=False for other representations."
+        )
+    return X
+
+
+def _totals(X: Any) -> np.ndarray:
+    return np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
+
+
+def _unit(X: Any) -> Any:
+    return X if isinstance(X, RankMatrix) else normalize(X.astype(np.float64), copy=False)
 
 
 def _rank_exact(X: np.ndarray) -> np.ndarray:

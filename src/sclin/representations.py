@@ -21,11 +21,12 @@ from scipy.special import ndtri
 from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_is_fitted
 
+from sclin.chunks import as_dask, gather, lazy, map_cells, opened, sum_cells
 from sclin.datasets import name_of
 from sclin.errors import InputError, unknown
 from sclin.genes import in_order
 from sclin.linear import ImplicitPCA
-from sclin.normalization import RankMatrix, RankNormalizer
+from sclin.normalization import RankNormalizer
 
 #: What a representation returns: a `RankMatrix`, a CSR matrix or an array, one row per cell.
 Matrix: TypeAlias = Any
@@ -89,14 +90,18 @@ def values_of(adata: AnnData) -> str:
     return str(adata.uns.get("sclin", {}).get("values", "counts"))
 
 
-def _sparse(adata: AnnData) -> sparse.csr_matrix:
-    X = adata.X
-    if X is None:
+def _sparse(adata: AnnData) -> Any:
+    """CSR matrix of the cells, or `Blocks` of it where they are not in memory."""
+    if adata.X is None:
         raise InputError("The AnnData holds no matrix X; put counts there.")
+    return map_cells(_csr, opened(lazy(adata).X, adata.var_names))
+
+
+def _csr(X: Any) -> sparse.csr_matrix:
     return X if sparse.issparse(X) and X.format == "csr" else sparse.csr_matrix(X)
 
 
-def _counts(adata: AnnData) -> sparse.csr_matrix:
+def _counts(adata: AnnData) -> Any:
     if values_of(adata) == "log":
         raise InputError(
             "X holds log values, and this representation needs counts; "
@@ -105,12 +110,7 @@ def _counts(adata: AnnData) -> sparse.csr_matrix:
     return _sparse(adata)
 
 
-def dense(X: Matrix) -> NDArray[Any]:
-    """Turn what a representation returned into an array, one row per cell."""
-    return X.toarray() if hasattr(X, "toarray") else np.asarray(X)
-
-
-def log_normalize(adata: AnnData, *, target: float = 1e4) -> sparse.csr_matrix:
+def log_normalize(adata: AnnData, *, target: float = 1e4) -> Any:
     """Natural log of one plus counts per ``target``; log values pass unchanged.
 
     Parameters
@@ -122,12 +122,16 @@ def log_normalize(adata: AnnData, *, target: float = 1e4) -> sparse.csr_matrix:
 
     Returns
     -------
-    csr_matrix
+    csr_matrix or Blocks
         float32, same sparsity; a cell without counts stays empty.
     """
     if values_of(adata) == "log":
         return _sparse(adata)
-    X = _counts(adata).astype(np.float32, copy=True)
+    return map_cells(partial(_log_normalized, target=target), _counts(adata))
+
+
+def _log_normalized(counts: sparse.csr_matrix, target: float) -> sparse.csr_matrix:
+    X = counts.astype(np.float32, copy=True)
     totals = np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
     scale = np.divide(target, totals, out=np.zeros_like(totals), where=totals > 0)
     X.data *= np.repeat(scale, np.diff(X.indptr)).astype(np.float32)
@@ -135,7 +139,7 @@ def log_normalize(adata: AnnData, *, target: float = 1e4) -> sparse.csr_matrix:
     return X
 
 
-def hellinger(adata: AnnData) -> sparse.csr_matrix:
+def hellinger(adata: AnnData) -> Any:
     """Square root of each gene's share of its cell's counts; nothing is learnt.
 
     The recommended default: of the normalizations of chapter 04 it falls least below the best
@@ -148,23 +152,30 @@ def hellinger(adata: AnnData) -> sparse.csr_matrix:
 
     Returns
     -------
-    csr_matrix
+    csr_matrix or Blocks
         float32, same sparsity, rows of unit length; a cell without counts stays empty.
 
     References
     ----------
     Legendre and Gallagher, Oecologia 129, 271-280 (2001).
     """
-    return normalize(_counts(adata).astype(np.float32).sqrt())
+    return map_cells(_hellinger, _counts(adata))
 
 
-def _rank(adata: AnnData) -> RankMatrix:
+def _hellinger(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+    return normalize(counts.astype(np.float32).sqrt())
+
+
+def _rank(adata: AnnData) -> Matrix:
     return RankNormalizer().fit_transform(_sparse(adata))
 
 
 def _library_size(adata: AnnData) -> NDArray[np.float64]:
     """Log total and log number of genes seen: all that depth alone can tell, shape (n, 2)."""
-    X = _sparse(adata)
+    return gather(map_cells(_sizes, _sparse(adata)))
+
+
+def _sizes(X: sparse.csr_matrix) -> NDArray[np.float64]:
     total = np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
     return np.log1p(np.column_stack([total, X.getnnz(axis=1)]))
 
@@ -188,6 +199,10 @@ def _layer(adata: AnnData, *, model: str, layer: str, pooling: str | None = None
 
     store = find_store(model, adata)
     return store.read(layer, pooling)[store.rows(adata)]
+
+
+def _times_seen(X: sparse.csr_matrix) -> NDArray[np.intp]:
+    return X.getnnz(axis=0)
 
 
 @dataclass
@@ -229,13 +244,13 @@ class PCA:
 
     def _choose_genes(self, adata: AnnData) -> NDArray[np.intp]:
         """Genes seen in training cells, the most variable ones first when there is a limit."""
-        seen = np.flatnonzero(_sparse(adata).getnnz(axis=0))
+        seen = np.flatnonzero(sum_cells(_times_seen, _sparse(adata)))
         if self.n_genes is None or self.n_genes >= seen.size:
             return seen
         # Dispersion of log values, as scanpy's default flavour ranks highly variable genes.
         import scanpy as sc
 
-        values = AnnData(log_normalize(adata)[:, seen])
+        values = AnnData(as_dask(log_normalize(adata)[:, seen]))
         with np.errstate(invalid="ignore"):  # rounding leaves constant genes a variance below zero
             table = sc.pp.highly_variable_genes(values, n_top_genes=self.n_genes, inplace=False)
         return seen[table["highly_variable"].to_numpy()]

@@ -108,39 +108,15 @@ def test_canonical_input_shares_its_indices():
     assert Z.nnz == X.nnz
 
 
-def test_anndata_files_and_blocks(tmp_path):
+def test_anndata_frames_and_blocks():
     X = sp.csr_matrix(counts().astype(np.float32))
     adata = anndata.AnnData(X.copy())
     expected = reference(X.toarray())
     np.testing.assert_allclose(rank_normalize(adata).toarray(), expected, atol=1e-6)
     blocks = (X[i : i + 7] for i in range(0, 60, 7))
     np.testing.assert_allclose(rank_normalize(blocks).toarray(), expected, atol=1e-6)
-    adata.write_h5ad(tmp_path / "cells.h5ad")
-    backed = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
-    np.testing.assert_allclose(rank_normalize(backed).toarray(), expected, atol=1e-6)
-    backed.file.close()
     frame = pd.DataFrame(X.toarray())
     np.testing.assert_allclose(rank_normalize(frame).toarray(), expected, atol=1e-6)
-
-
-def test_a_file_is_read_in_blocks(monkeypatch):
-    monkeypatch.setattr("sclin.normalization._BLOCK_ROWS", 16)
-
-    class Stored:
-        """An array that can only be sliced, as one in a file."""
-
-        def __init__(self, values):
-            self.values, self.shape, self.dtype = values, values.shape, values.dtype
-            self.largest = 0
-
-        def __getitem__(self, rows):
-            block = self.values[rows]
-            self.largest = max(self.largest, len(block))
-            return block
-
-    stored = Stored(counts())
-    np.testing.assert_allclose(rank_normalize(stored).toarray(), reference(counts()), atol=1e-6)
-    assert stored.largest == 16
 
 
 def test_result_does_not_depend_on_threads():

@@ -20,8 +20,8 @@ from sklearn.decomposition import KernelPCA
 from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import kneighbors_graph
 
+from sclin.chunks import dense
 from sclin.errors import InputError
-from sclin.representations import dense
 from sclin.statistics import Interval
 
 

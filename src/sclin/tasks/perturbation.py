@@ -21,9 +21,10 @@ from scipy.spatial.distance import squareform
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.preprocessing import scale
 
+from sclin.chunks import dense
 from sclin.errors import InputError, nearest
 from sclin.matrices import GENE_COLUMNS, strip_versions
-from sclin.representations import dense, labels, log_normalize
+from sclin.representations import labels, log_normalize
 from sclin.statistics import Interval, spearman
 from sclin.tasks.draws import queue
 

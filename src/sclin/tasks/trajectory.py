@@ -20,9 +20,10 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from sklearn.neighbors import NearestNeighbors
 
+from sclin.chunks import dense
 from sclin.compiled import keep_neighbors
 from sclin.errors import InputError
-from sclin.representations import dense, labels
+from sclin.representations import labels
 from sclin.statistics import bootstrap, spearman
 
 _MIN_CELLS = 20  # below this, a rank correlation inside one donor is noise
