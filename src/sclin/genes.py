@@ -24,13 +24,13 @@ def unique_names(genes: ArrayLike, whose: str) -> pd.Index:
     return names
 
 
-def in_order(adata: AnnData, names: Any, who: str) -> AnnData:
-    """Cells with the genes of a fit, in their order.
+def positions(here: pd.Index, names: Any, who: str) -> np.ndarray | None:
+    """Where the genes of a fit stand among those of some cells; None where the two are equal.
 
     Parameters
     ----------
-    adata
-        Cells; genes that the fit did not see are left out.
+    here
+        Names of the genes of the cells.
     names
         Names of the genes of the fit.
     who
@@ -41,13 +41,22 @@ def in_order(adata: AnnData, names: Any, who: str) -> AnnData:
     InputError
         A gene of the fit is not there, or names repeat.
     """
-    if adata.var_names.equals(pd.Index(names)):
-        return adata
-    order = unique_names(adata.var_names, f"The AnnData given to {who}").get_indexer(names)
+    if here.equals(pd.Index(names)):
+        return None
+    order = unique_names(here, f"The AnnData given to {who}").get_indexer(names)
     if (order < 0).any():
         raise InputError(
             f"{who} was fitted on {len(order)} genes, and these cells lack "
             f"{int((order < 0).sum())} of them, such as {np.asarray(names)[order < 0][0]!r}. "
             "Give all genes, in any order."
         )
-    return adata[:, order]
+    return order
+
+
+def in_order(adata: AnnData, names: Any, who: str) -> AnnData:
+    """Cells with the genes of a fit, in their order; genes that it did not see are left out.
+
+    See `positions` for parameters and errors.
+    """
+    order = positions(adata.var_names, names, who)
+    return adata if order is None else adata[:, order]

@@ -161,7 +161,8 @@ class KNNHead(_Centred):
 
     def fit(self, X: Any, y: ArrayLike) -> KNNHead:
         """Keep the training cells, in memory."""
-        self.cells_, self.codes_ = self._fit_centre(gather(_validated(self, X, reset=True)), y)
+        self.cells_, self.codes_ = self._fit_centre(X, y)
+        self.cells_.X = gather(self.cells_.X)
         n, k = len(self.codes_), self.n_neighbors
         if n < k:
             raise InputError(f"{n} cells are fewer than {k} neighbours; lower n_neighbors.")

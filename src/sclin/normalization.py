@@ -26,7 +26,6 @@ from sclin.chunks import (
     canonical,
     float_type,
     gather,
-    lazy,
     map_cells,
     matrix,
     opened,
@@ -34,7 +33,7 @@ from sclin.chunks import (
 )
 from sclin.compiled import njit
 from sclin.errors import InputError
-from sclin.genes import in_order
+from sclin.genes import positions
 
 _COUNT_LIMIT = 1 << 14  # whole numbers below this are ranked by counting, not by sorting
 _LANES = 4  # tallies a cell, so that neighbouring ones, the most frequent count, do not wait
@@ -82,7 +81,7 @@ def rank_normalize(X: Any) -> RankMatrix:
     if isinstance(X, Iterator):
         return RankMatrix.stack(map(rank_normalize, X))
     cells, genes = (X.obs_names, X.var_names) if _is_anndata(X) else (None, None)
-    X = opened(lazy(X).X if _is_anndata(X) else X, genes)
+    X = opened(X.X if _is_anndata(X) else X, genes)
     return gather(map_cells(partial(_ranked, cells=cells, genes=genes), X))
 
 
@@ -392,11 +391,13 @@ def _validated(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
     Returns a RankMatrix, a CSR matrix, an array, or `Blocks` of these.
     """
     names, seen = None, None if reset else getattr(estimator, "feature_names_in_", None)
+    genes = order = None
     if _is_anndata(X):
-        X = lazy(X)
-        X = X if seen is None else in_order(X, seen, type(estimator).__name__)
-        names, X = X.var_names.to_numpy(dtype=object), X.X
-    X = opened(X, names)
+        genes, X = X.var_names, X.X
+        order = None if seen is None else positions(genes, seen, type(estimator).__name__)
+        names = genes.to_numpy(dtype=object) if order is None else seen
+    X = opened(X, genes)
+    X = X if order is None else X[:, order]
     known = isinstance(X, RankMatrix | Blocks)
     if names is not None or known:  # scikit-learn would miss their names
         vars(estimator).pop("feature_names_in_", None)
@@ -423,7 +424,7 @@ def _validated(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
 
 def _two_parts(X: Any) -> Any:
     """See a sparse matrix as a RankMatrix whose offsets are 0; leave the rest as it is."""
-    X = opened(lazy(X).X if _is_anndata(X) else X)
+    X = opened(X.X if _is_anndata(X) else X)
     if isinstance(X, Blocks):
         return X.then(_two_parts)
     if not sp.issparse(X):

@@ -21,7 +21,7 @@ from scipy.special import ndtri
 from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_is_fitted
 
-from sclin.chunks import as_dask, gather, lazy, map_cells, opened, sum_cells
+from sclin.chunks import as_dask, gather, map_cells, opened, sum_cells
 from sclin.datasets import name_of
 from sclin.errors import InputError, unknown
 from sclin.genes import in_order
@@ -94,7 +94,7 @@ def _sparse(adata: AnnData) -> Any:
     """CSR matrix of the cells, or `Blocks` of it where they are not in memory."""
     if adata.X is None:
         raise InputError("The AnnData holds no matrix X; put counts there.")
-    return map_cells(_csr, opened(lazy(adata).X, adata.var_names))
+    return map_cells(_csr, opened(adata.X, adata.var_names))
 
 
 def _csr(X: Any) -> sparse.csr_matrix:
