@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sclin import representations as rp
+from sclin.chunks import dense
 from sclin.errors import InputError
 from sclin.heads import head
 from sclin.linear import AnovaSelector, ImplicitPCA, linear_pipeline
@@ -40,7 +41,7 @@ def permuted(cells):
 def ask(fitted, cells):
     ask = getattr(fitted, "predict", None) or fitted.transform
     found = ask(cells)
-    return found if hasattr(fitted, "predict") else rp.dense(found)
+    return found if hasattr(fitted, "predict") else dense(found)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
