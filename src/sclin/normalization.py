@@ -37,7 +37,9 @@ from sclin.genes import positions
 
 _COUNT_LIMIT = 1 << 14  # whole numbers below this are ranked by counting, not by sorting
 _LANES = 4  # tallies a cell, so that neighbouring ones, the most frequent count, do not wait
-_TILE = 64  # columns of a product worked on at once: what keeps the dense side in cache
+_TILE = 64  # columns of a product worked on at once
+_CACHE = 1 << 19  # bytes of the dense side worked on at once: what a core keeps at hand
+_ROWS = 256  # cells that meet these genes before the next ones
 _GROUPS = 8  # fixed, so that sums do not depend on the number of threads
 
 
@@ -596,38 +598,63 @@ def _right_side(B: ArrayLike, rows: int, what: str) -> np.ndarray:
 
 
 def _product(X: sp.csr_matrix, B: np.ndarray, *, transpose: bool) -> np.ndarray:
-    """Return ``X @ B`` or ``X.T @ B``, in tiles of columns, on all cores."""
+    """Return ``X @ B`` or ``X.T @ B``, in tiles of columns and genes, on all cores."""
     dtype = np.result_type(X.dtype, B.dtype)
     out = np.zeros((X.shape[int(transpose)], B.shape[1]), dtype=dtype)
     bounds = np.searchsorted(X.indptr, np.linspace(0, X.nnz, _GROUPS + 1))
     for tile in gen_batches(B.shape[1], _TILE):
         right = np.ascontiguousarray(B[:, tile], dtype=dtype)
-        parts = np.zeros((_GROUPS if transpose else 1, len(out), right.shape[1]), dtype=dtype)
-        if transpose:
-            _transposed_product(X.indptr, X.indices, X.data, right, bounds, parts)
-        else:
-            _plain_product(X.indptr, X.indices, X.data, right, parts[0])
-        out[:, tile] = parts.sum(axis=0)
+        n_genes = _CACHE // (dtype.itemsize * right.shape[1])
+        n_genes = n_genes if X.has_sorted_indices else X.shape[1]
+        starts = X.indptr[:-1].copy()
+        if not transpose:
+            part = np.zeros((len(out), right.shape[1]), dtype=dtype)
+            _plain_product(X.indptr, X.indices, X.data, right, starts, n_genes, part)
+            out[:, tile] = part
+            continue
+        for genes in gen_batches(len(out), n_genes):
+            parts = np.zeros((_GROUPS, genes.stop - genes.start, right.shape[1]), dtype=dtype)
+            _transposed_product(
+                X.indices, X.data, right, bounds, starts, X.indptr, genes.start, parts
+            )
+            out[genes, tile] = parts.sum(axis=0)
     return out
 
 
 @njit(parallel=True, fastmath={"contract"})
-def _plain_product(indptr, indices, data, right, out):
-    for row in prange(len(indptr) - 1):
-        for place in range(indptr[row], indptr[row + 1]):
-            value, column = data[place], indices[place]
-            for k in range(right.shape[1]):
-                out[row, k] += value * right[column, k]
+def _plain_product(indptr, indices, data, right, starts, n_genes, out):
+    for block in prange((len(out) + _ROWS - 1) // _ROWS):
+        rows = range(block * _ROWS, min((block + 1) * _ROWS, len(out)))
+        for last in range(n_genes, len(right) + n_genes, n_genes):
+            for row in rows:
+                mine, place = out[row], starts[row]
+                stop = place + np.searchsorted(indices[place : indptr[row + 1]], last)
+                starts[row] = stop
+                # Four genes at a time, so that the row is read and written once for them.
+                while place + 4 <= stop:
+                    a, b, c, d = data[place], data[place + 1], data[place + 2], data[place + 3]
+                    A, B = right[indices[place]], right[indices[place + 1]]
+                    C, D = right[indices[place + 2]], right[indices[place + 3]]
+                    for k in range(len(mine)):
+                        mine[k] = mine[k] + a * A[k] + b * B[k] + c * C[k] + d * D[k]
+                    place += 4
+                for rest in range(place, stop):
+                    value, column = data[rest], indices[rest]
+                    for k in range(len(mine)):
+                        mine[k] += value * right[column, k]
 
 
 @njit(parallel=True, fastmath={"contract"})
-def _transposed_product(indptr, indices, data, right, bounds, out):
+def _transposed_product(indices, data, right, bounds, starts, indptr, first, out):
     for group in prange(len(bounds) - 1):
+        mine = out[group]
         for row in range(bounds[group], bounds[group + 1]):
-            for place in range(indptr[row], indptr[row + 1]):
-                value, column = data[place], indices[place]
+            start, end = starts[row], indptr[row + 1]
+            starts[row] = start + np.searchsorted(indices[start:end], first + len(mine))
+            for place in range(start, starts[row]):
+                value, column = data[place], np.uint32(indices[place] - first)
                 for k in range(right.shape[1]):
-                    out[group, column, k] += value * right[row, k]
+                    mine[column, k] += value * right[row, k]
 
 
 @njit()
