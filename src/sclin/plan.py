@@ -1,0 +1,321 @@
+"""What a job will cost, said before it starts: time, memory, disk, and hours of a GPU.
+
+Each task was done twice on this machine, on few simulated cells (`measure`). A job of more stored
+counts is expected between two laws: a line through both times, and a power of the counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from sclin import __version__, datasets
+from sclin.errors import DataError, InputError, reading, unknown
+from sclin.evaluation import evaluate
+from sclin.judgement import OURS, judge
+from sclin.linear import linear_pipeline
+from sclin.normalization import rank_normalize
+
+Range = tuple[float, float]
+
+#: Genes seen in a cell, where nobody has counted them.
+SEEN: Range = (1000, 4000)
+#: TFLOP/s of layers on an H100 or H200 in bfloat16, as `benchmarks/gpu_check.sh` measured them;
+#: the one attention that is not fused runs at a third of that.
+GPU: Range = (250, 530)
+#: Factor by which a rate differs from run to run.
+_SPREAD = 1.25
+
+
+class _Task(NamedTuple):
+    """How a task is done, on how many cells it is measured, and what it holds in memory."""
+
+    do: Callable[[Path], object]
+    cells: tuple[int, int]
+    copies: Range  # of the stored counts, 8 bytes each, at the peak
+    most: float  # cells that it looks at
+    remedy: str
+
+
+_LAZY = "open the file with anndata.experimental.read_lazy, and the same call goes block by block"
+_FEWER = "write a file of fewer cells or genes first; --max-cells holds only after reading"
+TASKS = {
+    "rank": _Task(
+        lambda file: rank_normalize(datasets.load(file)), (1000, 3000), (2, 4), np.inf, _LAZY
+    ),
+    "pipeline": _Task(
+        lambda file: linear_pipeline().fit((cells := datasets.load(file)), cells.obs["cell_type"]),
+        (1500, 3000), (3, 6), np.inf, _LAZY,
+    ),
+    "evaluate": _Task(
+        lambda file: evaluate(datasets.load(file), "cell_type", representations=OURS,
+                              groups="donor"),
+        (300, 900), (3, 8), np.inf, _LAZY,
+    ),
+    "judge": _Task(
+        lambda file: judge(file, cell_type="cell_type", donor="donor"),
+        (300, 900), (2, 4), 5000, _FEWER,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Size:
+    """Cells, genes, and genes seen in a cell (its ends, where it is not known)."""
+
+    name: str
+    n_cells: int
+    n_genes: int
+    seen: Range
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a job will take: every number as its low and its high end.
+
+    Attributes
+    ----------
+    task, size
+        What is asked for.
+    seconds, memory, disk
+        On this machine; bytes.
+    gpu_hours
+        On one H100 or H200, for layers.
+    remedies
+        What makes it fit, where memory or disk do not suffice.
+    """
+
+    task: str
+    size: Size
+    seconds: Range
+    memory: Range
+    disk: Range = (0, 0)
+    gpu_hours: Range = (0, 0)
+    remedies: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        s, unit = self.size, "h" if self.seconds[1] > 5400 else "s"
+        seen = f"{s.seen[0]:,.0f} to {s.seen[1]:,.0f} (assumed)"
+        lines = [
+            f"{self.task} on {s.name}: {s.n_cells:,} cells x {s.n_genes:,} genes, "
+            f"{seen if s.seen[0] < s.seen[1] else f'{s.seen[0]:,.0f}'} seen in a cell"
+        ]
+        for what, ends, by, name in (
+            ("time", self.seconds, 3600 if unit == "h" else 1, unit),
+            ("memory", self.memory, 1e9, f"GB of {_memory() / 1e9:.3g} GB"),
+            ("disk", self.disk, 1e9, "GB"),
+            ("GPU", self.gpu_hours, 1, "hours of one H100"),
+        ):
+            if any(ends):
+                lines.append(f"{what:8} {ends[0] / by:,.3g} to {ends[1] / by:,.3g} {name}")
+        return "\n".join([*lines, *self.remedies])
+
+
+def _memory() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def size_of(dataset: str | Path) -> Size:
+    """Read how large a data set is, without loading a large one.
+
+    Parameters
+    ----------
+    dataset
+        A ``.h5ad`` or ``.zarr`` of cells, a name of the catalogue, or sizes: ``CELLSxGENES``,
+        or ``CELLSxGENESxSEEN`` with the genes seen in a cell.
+
+    Raises
+    ------
+    InputError
+        It is none of these.
+    DataError
+        The file cannot be read, or the catalogue does not know the size.
+    """
+    if sizes := re.fullmatch(r"(\d+)x(\d+)(?:x(\d+))?", str(dataset).replace(",", "")):
+        n_cells, n_genes, seen = (int(n or 0) for n in sizes.groups())
+        if not n_cells or not n_genes or seen > n_genes:
+            raise InputError(f"{dataset}: give cells and genes from 1 on, and no more seen.")
+        return _sized(str(dataset), n_cells, n_genes, *([seen] if seen else SEEN))
+    if (path := Path(dataset)).exists():
+        with reading(path, "h5ad or zarr of cells", "Give another file, or CELLSxGENES."):
+            return _sized(path.name, *_shape(path))
+    entry = datasets.catalogue()[str(dataset)]
+    if entry.tier in ("packaged", "simulated"):
+        X = datasets.load(entry.name).X
+        return _sized(entry.name, *X.shape, X.nnz / X.shape[0])
+    if not (entry.n_obs and entry.n_vars):
+        raise DataError(
+            f"The catalogue does not know how many cells and genes {entry.name} has.\n"
+            "Give its file, or CELLSxGENES, such as 1000000x60000."
+        )
+    return _sized(entry.name, entry.n_obs, entry.n_vars, *SEEN)
+
+
+def _sized(name: str, n_cells: int, n_genes: int, *seen: float) -> Size:
+    return Size(name, n_cells, n_genes, (min(seen[0], n_genes), min(seen[-1], n_genes)))
+
+
+def _shape(path: Path) -> tuple[int, int, float]:
+    """Cells and genes of a file, and the values stored for a cell."""
+    import h5py
+    import zarr
+
+    folder = path.is_dir()
+    file: Any = zarr.open_group(str(path), mode="r") if folder else h5py.File(path, "r")
+    X = file["X"]
+    n_cells, n_genes = map(int, X.shape if hasattr(X, "shape") else X.attrs["shape"])
+    return n_cells, n_genes, n_genes if hasattr(X, "shape") else X["data"].shape[0] / n_cells
+
+
+# Rates --------------------------------------------------------------------------------------------
+
+
+def _machine() -> dict[str, object]:
+    threads = os.environ.get("OMP_NUM_THREADS", os.cpu_count())
+    return {"sclin": __version__, "node": platform.node(), "threads": int(threads or 1)}
+
+
+def measure() -> dict[str, Any]:
+    """Measure this machine, in about half a minute, and keep the rates in the cache.
+
+    Returns
+    -------
+    dict
+        ``machine``, then for each task the stored counts and the seconds of two small jobs, and
+        ``flop_s`` of layers on the processor.
+    """
+    rates: dict[str, Any] = {"machine": _machine(), "flop_s": _layers_rate()}
+    cells = datasets.simulate.atlas(n_cells=3000, n_genes=10_000, n_types=12)
+    cells.uns.clear()  # the truth, which takes longer to read than the cells
+    with tempfile.TemporaryDirectory() as folder:
+        for name, task in TASKS.items():
+            points = []
+            for n_cells in (120, *task.cells):  # the first is a rehearsal, which compiles
+                few, file = cells[:n_cells].copy(), Path(folder) / f"{n_cells}.h5ad"
+                few.write_h5ad(file)
+                start = time.perf_counter()
+                task.do(file)
+                points.append((few.X.nnz, time.perf_counter() - start))
+            rates[name] = points[1:]
+    (datasets.cache_dir() / "rates.json").write_text(json.dumps(rates), encoding="utf-8")
+    return rates
+
+
+def _layers_rate() -> float:
+    """FLOP/s of one block of 768 features on four cells of 900 tokens."""
+    from sclin.layers.engine import batches, pool_cells
+    from sclin.layers.models.scfoundation import ScFoundation
+    from sclin.layers.tokens import GeneMatch
+
+    model, genes = ScFoundation.random(width=768, depth=1, heads=12), np.arange(19_264)
+    counts = sp.random(4, len(genes), 900 / len(genes), "csr", np.float32, 0)
+    match = GeneMatch(genes, genes, 0)
+    tokens = model.encode(match.restrict(counts), match, pd.DataFrame(index=range(4)))
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        groups = batches(tokens.lengths, tokens=16384)
+        pool_cells(model, tokens, groups, layers=["0", "1"], poolings=["mean"])
+        seconds.append(time.perf_counter() - start)
+    return float(_flop(tokens.lengths, 768, 1).sum()) / min(seconds)
+
+
+def _rates() -> dict[str, Any]:
+    """Rates of this machine, measured now where they are not kept or are of another one."""
+    file = datasets.cache_dir() / "rates.json"
+    rates = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return rates if rates.get("machine") == _machine() else measure()
+
+
+# Costs --------------------------------------------------------------------------------------------
+
+
+def _flop(n: Any, width: int, depth: int, inner: int = 4) -> Any:
+    """Operations of ``n`` tokens through blocks whose inner layer is ``inner`` times as wide."""
+    return depth * ((8 + 4 * inner) * n * width**2 + 4 * n**2 * width)
+
+
+def plan(task: str, dataset: str | Path, *, rates: dict[str, Any] | None = None) -> Cost:
+    """Say what a task on a data set will cost.
+
+    Parameters
+    ----------
+    task
+        One of `TASKS`, or ``layers:MODEL`` with a model of the catalogue.
+    dataset
+        See `size_of`.
+    rates
+        Of `measure`; those kept for this machine, or measured now, when ``None``.
+
+    Returns
+    -------
+    Cost
+        Time runs from the file to the result. Without a GPU, layers run on the processor.
+
+    Raises
+    ------
+    InputError, DataError
+        Task or data set are not known; see `size_of`.
+
+    Examples
+    --------
+    >>> rates = {"rank": [(1e6, 0.1), (2e6, 0.2)]}
+    >>> cost = plan("rank", "10000x20000x1000", rates=rates)
+    >>> [round(s, 1) for s in cost.seconds]
+    [0.8, 1.2]
+    """
+    model = datasets.catalogue().models.get(task.removeprefix("layers:"))
+    if task not in TASKS and model is None:
+        known = [f"layers:{name}" for name in datasets.catalogue().models]
+        raise unknown("task", task, [*TASKS, *known])
+    size, rates = size_of(dataset), rates or _rates()
+    if model is not None:
+        return _layers(task, model, size, rates["flop_s"])
+    do = TASKS[task]
+    laws = [_laws(rates[task], min(size.n_cells, do.most) * seen) for seen in size.seen]
+    seconds = min(laws[0]) / _SPREAD, max(laws[1]) * _SPREAD
+    low, high = (4e8 + 8 * size.n_cells * s * n for s, n in zip(size.seen, do.copies, strict=True))
+    remedies = (f"It may not fit in memory: {do.remedy}.",) if high > _memory() else ()
+    return Cost(task, size, seconds, (low, high), remedies=remedies)
+
+
+def _laws(points: list[Range], stored: float) -> Range:
+    """Seconds by a line and by a power law through two points."""
+    (w1, t1), (w2, t2) = points
+    slope = max((t2 - t1) / (w2 - w1), 0.5 * t2 / w2)
+    power = float(np.clip(np.log(t2 / t1) / np.log(w2 / w1), 0.5, 1.5))
+    return max(t2 + slope * (stored - w2), t2 * stored / w2 / 2), t2 * (stored / w2) ** power
+
+
+def _layers(task: str, model: Any, size: Size, rate: float) -> Cost:
+    slow = model.title.startswith("TranscriptFormer")
+    inner = 2 if "V1" in model.title else 1 if slow else 4
+    seen, ends = np.array(size.seen), np.array([1 / _SPREAD, _SPREAD])
+    flop = size.n_cells * _flop(np.minimum(seen, model.context), model.width, model.layers, inner)
+    # Layers and the published embedding; one pooling or two.
+    disk = 4 * size.n_cells * model.width * np.array([model.layers + 1, 2 * model.layers + 4])
+    weights = 4 * (model.parameters or 12 * model.layers * model.width**2)
+    batch = 4 * 16_384 * model.width * np.array([6, 20])
+    memory = 6e8 + weights + batch + 8 * size.n_cells * seen
+    hours = flop / 3.6e15 / np.array(GPU[::-1]) * (3 if slow else 1)
+    lacking = []
+    if memory[1] > _memory():
+        lacking.append("It may not fit in memory: use --backed, or a smaller model.")
+    if disk[1] > (free := shutil.disk_usage(datasets.cache_dir()).free):
+        free_gb = f"{free / 1e9:,.3g} GB are free"
+        lacking.append(f"It may not fit on the disk ({free_gb}): --keep few layers, one --pooling.")
+    found = (tuple(map(float, pair)) for pair in (flop / rate * ends, memory, disk, hours))
+    return Cost(task, size, *found, tuple(lacking))
