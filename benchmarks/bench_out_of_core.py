@@ -44,20 +44,18 @@ def prepare(folder: Path, n_cells: int) -> dict[str, float]:
 def by_sclin(folder: Path, n_workers: int = 0):
     from anndata.experimental import read_lazy
 
+    from sclin.chunks import connect
     from sclin.linear import linear_pipeline
     from sclin.normalization import rank_normalize
 
     rank_normalize(np.eye(3))  # compiles
-    if n_workers:
-        from sclin.chunks import connect
-
-        client = connect(n_workers=n_workers)
+    client = connect(n_workers=n_workers) if n_workers else None
+    if client is not None:
         client.run(rank_normalize, np.eye(3))
     lazy, types = read_lazy(folder / "cells.h5ad"), np.load(folder / "types.npy")
 
-    def work():
-        model = linear_pipeline(n_components=50).fit(lazy, types)
-        return model.predict(lazy)
+    def work(client=client):  # which ends when nothing holds it
+        return linear_pipeline(n_components=50).fit(lazy, types).predict(lazy)
 
     return work, lambda named: (named == types).mean()
 

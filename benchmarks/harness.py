@@ -72,12 +72,16 @@ def time_here(bench: str, way: str, folder: Path, repeats: int) -> list[dict]:
     return rows
 
 
+def environment() -> dict[str, str]:
+    """Variables of a process that may use `THREADS` threads, whatever computes in it."""
+    names = ("OMP", "OPENBLAS", "MKL", "NUMBA")
+    return os.environ | {f"{name}_NUM_THREADS": str(THREADS) for name in names}
+
+
 def time_apart(bench: str, way: str, folder: Path, repeats: int) -> list[dict] | str:
     """The same in a fresh process; why not, where a package of the way is absent."""
-    names = ("OMP", "OPENBLAS", "MKL", "NUMBA")
-    threads = {f"{name}_NUM_THREADS": str(THREADS) for name in names}
     command = [sys.executable, __file__, bench, way, str(folder), str(repeats)]
-    done = subprocess.run(command, env=os.environ | threads, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     said = done.stderr.strip().splitlines()
     if done.returncode and said and said[-1].startswith(("ModuleNotFoundError", "ImportError")):
         return said[-1]

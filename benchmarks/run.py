@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,12 +18,13 @@ import time
 from pathlib import Path
 
 import aims
+import bench_plan
 import pandas as pd
-from harness import THREADS, time_apart
+from harness import environment, time_apart
 
 BENCHES = (
     "normalization", "pipeline", "projection", "cross_species", "evaluate", "judge", "layers",
-    "store", "out_of_core", "book",
+    "store", "out_of_core", "book", "plan",
 )  # fmt: skip
 COLUMNS = ["bench", "way", "n_cells", "n_genes", "seen", "repeat", "seconds", "cpu_seconds",
            "peak_mb", "added_mb", "checksum"]  # fmt: skip
@@ -66,12 +66,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     asked = parser.parse_args()
     began = time.perf_counter()
-    threads = {f"{name}_NUM_THREADS": str(THREADS) for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
     command = [sys.executable, str(Path(__file__).with_name("machine.py"))]
-    here = json.loads(subprocess.check_output(command, env=os.environ | threads, text=True))
+    here = json.loads(subprocess.check_output(command, env=environment(), text=True))
     there = aims.RESULTS / "speed.csv"
     done = pd.read_csv(there) if asked.only and there.exists() else pd.DataFrame(columns=COLUMNS)
     for bench in [asked.only] if asked.only else BENCHES:
+        if bench == "plan":
+            bench_plan.save(bench_plan.JOBS[::4] if asked.quick else bench_plan.JOBS)
+            continue
         found = measure(bench, quick=asked.quick, repeats=asked.repeats)
         kept = [part for part in (done[done["bench"] != bench], found) if len(part)]
         save(done := pd.concat(kept, ignore_index=True), "speed")

@@ -25,7 +25,7 @@ MODULES = {
         "pp",
         "tl",
     ],
-    "tasks": ["tasks", "judgement", "columns", "report"],
+    "tasks": ["tasks", "judgement", "columns", "report", "plan"],
     "layers": ["layers", "layers.store", "layers.models", "layers.tiny"],
     "data": [
         "datasets",

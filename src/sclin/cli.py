@@ -1,4 +1,4 @@
-"""The command line: ``sclin run · params · data · layers · env``.
+"""The command line: ``sclin judge · plan · run · params · data · layers · env``.
 
 What a command needs is imported when it is called, so that ``sclin --help`` is quick.
 """
@@ -105,6 +105,24 @@ def judge_cells(cells: str, report: str | None, file: Path | None, **options: An
     if file is not None:
         file.write_text(json.dumps(found.json(), indent=1), encoding="utf-8")
     click.echo(f"\nreport: {write(found, report).absolute()}")
+
+
+@main.command("plan")
+@click.argument("task", required=False)
+@click.argument("dataset", required=False)
+@click.option("--measure", is_flag=True, help="Measure this machine again, in half a minute.")
+def plan_job(task: str | None, dataset: str | None, measure: bool) -> None:
+    """Say what TASK on DATASET will cost, and what makes it fit.
+
+    TASK is rank, pipeline, evaluate, judge or layers:MODEL; DATASET a file, a name of the
+    catalogue, or CELLSxGENES. This machine is measured the first time.
+    """
+    from sclin import plan
+
+    if measure:
+        plan.measure()
+    if not measure or task:
+        click.echo(plan.plan(task or "", dataset or ""))
 
 
 # Chapters -----------------------------------------------------------------------------------------

@@ -18,11 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+import zarr
 
 from sclin import __version__, datasets
+from sclin.datasets import cache_dir, catalogue, load
 from sclin.errors import DataError, InputError, reading, unknown
 from sclin.evaluation import evaluate
 from sclin.judgement import OURS, judge
@@ -40,41 +43,30 @@ GPU: Range = (250, 530)
 _SPREAD = 1.25
 
 
-class _Task(NamedTuple):
-    """How a task is done, on how many cells it is measured, and what it holds in memory."""
-
-    do: Callable[[Path], object]
-    cells: tuple[int, int]
-    copies: Range  # of the stored counts, 8 bytes each, at the peak
-    most: float  # cells that it looks at
-    remedy: str
-
-
 _LAZY = "open the file with anndata.experimental.read_lazy, and the same call goes block by block"
 _FEWER = "write a file of fewer cells or genes first; --max-cells holds only after reading"
-TASKS = {
-    "rank": _Task(
-        lambda file: rank_normalize(datasets.load(file)), (1000, 3000), (2, 4), np.inf, _LAZY
-    ),
-    "pipeline": _Task(
-        lambda file: linear_pipeline().fit((cells := datasets.load(file)), cells.obs["cell_type"]),
+_Does = tuple[Callable[[Path], object], tuple[int, int], Range, float, str]
+#: How a task is done, on how many cells it is measured, copies of the stored counts that it holds
+#: at its peak (8 bytes a count), cells that it looks at, and what makes it fit.
+TASKS: dict[str, _Does] = {
+    "rank": (lambda file: rank_normalize(load(file)), (1000, 3000), (2, 4), np.inf, _LAZY),
+    "pipeline": (
+        lambda file: linear_pipeline().fit((cells := load(file)), cells.obs["cell_type"]),
         (1500, 3000), (3, 6), np.inf, _LAZY,
     ),
-    "evaluate": _Task(
-        lambda file: evaluate(datasets.load(file), "cell_type", representations=OURS,
-                              groups="donor"),
+    "evaluate": (
+        lambda file: evaluate(load(file), "cell_type", representations=OURS, groups="donor"),
         (300, 900), (3, 8), np.inf, _LAZY,
     ),
-    "judge": _Task(
+    "judge": (
         lambda file: judge(file, cell_type="cell_type", donor="donor"),
         (300, 900), (2, 4), 5000, _FEWER,
     ),
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Size:
-    """Cells, genes, and genes seen in a cell (its ends, where it is not known)."""
+class Size(NamedTuple):
+    """Cells, genes, and genes seen in a cell: two ends where nobody has counted."""
 
     name: str
     n_cells: int
@@ -107,21 +99,21 @@ class Cost:
     remedies: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        s, unit = self.size, "h" if self.seconds[1] > 5400 else "s"
-        seen = f"{s.seen[0]:,.0f} to {s.seen[1]:,.0f} (assumed)"
-        lines = [
-            f"{self.task} on {s.name}: {s.n_cells:,} cells x {s.n_genes:,} genes, "
-            f"{seen if s.seen[0] < s.seen[1] else f'{s.seen[0]:,.0f}'} seen in a cell"
-        ]
-        for what, ends, by, name in (
-            ("time", self.seconds, 3600 if unit == "h" else 1, unit),
+        name, n_cells, n_genes, (low, high) = self.size
+        seen = f"{low:,.0f}" + f" to {high:,.0f} (assumed)" * (low < high)
+        unit, by = ("h", 3600) if self.seconds[1] > 5400 else ("s", 1)
+        told = (
+            ("time", self.seconds, by, unit),
             ("memory", self.memory, 1e9, f"GB of {_memory() / 1e9:.3g} GB"),
             ("disk", self.disk, 1e9, "GB"),
             ("GPU", self.gpu_hours, 1, "hours of one H100"),
-        ):
-            if any(ends):
-                lines.append(f"{what:8} {ends[0] / by:,.3g} to {ends[1] / by:,.3g} {name}")
-        return "\n".join([*lines, *self.remedies])
+        )
+        return "\n".join([
+            f"{self.task} on {name}: {n_cells:,} cells x {n_genes:,} genes, {seen} seen in a cell",
+            *(f"{what:8} {ends[0] / by:,.3g} to {ends[1] / by:,.3g} {unit}"
+              for what, ends, by, unit in told if any(ends)),
+            *self.remedies,
+        ])  # fmt: skip
 
 
 def _memory() -> float:
@@ -148,36 +140,30 @@ def size_of(dataset: str | Path) -> Size:
         n_cells, n_genes, seen = (int(n or 0) for n in sizes.groups())
         if not n_cells or not n_genes or seen > n_genes:
             raise InputError(f"{dataset}: give cells and genes from 1 on, and no more seen.")
-        return _sized(str(dataset), n_cells, n_genes, *([seen] if seen else SEEN))
+        return Size(str(dataset), n_cells, n_genes, (seen, seen) if seen else SEEN)
     if (path := Path(dataset)).exists():
         with reading(path, "h5ad or zarr of cells", "Give another file, or CELLSxGENES."):
-            return _sized(path.name, *_shape(path))
-    entry = datasets.catalogue()[str(dataset)]
+            return Size(path.name, *_shape(path))
+    entry = catalogue()[str(dataset)]
     if entry.tier in ("packaged", "simulated"):
-        X = datasets.load(entry.name).X
-        return _sized(entry.name, *X.shape, X.nnz / X.shape[0])
+        X = load(entry.name).X
+        return Size(entry.name, *X.shape, (X.nnz / X.shape[0],) * 2)
     if not (entry.n_obs and entry.n_vars):
         raise DataError(
             f"The catalogue does not know how many cells and genes {entry.name} has.\n"
             "Give its file, or CELLSxGENES, such as 1000000x60000."
         )
-    return _sized(entry.name, entry.n_obs, entry.n_vars, *SEEN)
+    return Size(entry.name, entry.n_obs, entry.n_vars, SEEN)
 
 
-def _sized(name: str, n_cells: int, n_genes: int, *seen: float) -> Size:
-    return Size(name, n_cells, n_genes, (min(seen[0], n_genes), min(seen[-1], n_genes)))
-
-
-def _shape(path: Path) -> tuple[int, int, float]:
+def _shape(path: Path) -> tuple[int, int, Range]:
     """Cells and genes of a file, and the values stored for a cell."""
-    import h5py
-    import zarr
-
-    folder = path.is_dir()
-    file: Any = zarr.open_group(str(path), mode="r") if folder else h5py.File(path, "r")
-    X = file["X"]
-    n_cells, n_genes = map(int, X.shape if hasattr(X, "shape") else X.attrs["shape"])
-    return n_cells, n_genes, n_genes if hasattr(X, "shape") else X["data"].shape[0] / n_cells
+    opened = zarr.open_group(str(path), mode="r") if path.is_dir() else h5py.File(path, "r")
+    X: Any = opened["X"]
+    if hasattr(X, "shape"):
+        return X.shape[0], X.shape[1], (X.shape[1], X.shape[1])
+    n_cells, n_genes = map(int, X.attrs["shape"])
+    return n_cells, n_genes, (X["data"].shape[0] / n_cells,) * 2
 
 
 # Rates --------------------------------------------------------------------------------------------
@@ -201,16 +187,16 @@ def measure() -> dict[str, Any]:
     cells = datasets.simulate.atlas(n_cells=3000, n_genes=10_000, n_types=12)
     cells.uns.clear()  # the truth, which takes longer to read than the cells
     with tempfile.TemporaryDirectory() as folder:
-        for name, task in TASKS.items():
+        for name, (do, n, *_) in TASKS.items():
             points = []
-            for n_cells in (120, *task.cells):  # the first is a rehearsal, which compiles
+            for n_cells in (240, *n):  # the first is a rehearsal, which compiles
                 few, file = cells[:n_cells].copy(), Path(folder) / f"{n_cells}.h5ad"
                 few.write_h5ad(file)
                 start = time.perf_counter()
-                task.do(file)
+                do(file)
                 points.append((few.X.nnz, time.perf_counter() - start))
             rates[name] = points[1:]
-    (datasets.cache_dir() / "rates.json").write_text(json.dumps(rates), encoding="utf-8")
+    (cache_dir() / "rates.json").write_text(json.dumps(rates), encoding="utf-8")
     return rates
 
 
@@ -230,12 +216,12 @@ def _layers_rate() -> float:
         groups = batches(tokens.lengths, tokens=16384)
         pool_cells(model, tokens, groups, layers=["0", "1"], poolings=["mean"])
         seconds.append(time.perf_counter() - start)
-    return float(_flop(tokens.lengths, 768, 1).sum()) / min(seconds)
+    return float(_flop(tokens.lengths, 768, 1, 4 * 768).sum()) / min(seconds)
 
 
 def _rates() -> dict[str, Any]:
     """Rates of this machine, measured now where they are not kept or are of another one."""
-    file = datasets.cache_dir() / "rates.json"
+    file = cache_dir() / "rates.json"
     rates = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     return rates if rates.get("machine") == _machine() else measure()
 
@@ -243,9 +229,9 @@ def _rates() -> dict[str, Any]:
 # Costs --------------------------------------------------------------------------------------------
 
 
-def _flop(n: Any, width: int, depth: int, inner: int = 4) -> Any:
-    """Operations of ``n`` tokens through blocks whose inner layer is ``inner`` times as wide."""
-    return depth * ((8 + 4 * inner) * n * width**2 + 4 * n**2 * width)
+def _flop(n: Any, width: int, depth: int, inner: int) -> Any:
+    """Operations of ``n`` tokens through blocks of a width, and a width inside of each."""
+    return depth * ((8 * width + 4 * inner) * n * width + 4 * n**2 * width)
 
 
 def plan(task: str, dataset: str | Path, *, rates: dict[str, Any] | None = None) -> Cost:
@@ -274,22 +260,23 @@ def plan(task: str, dataset: str | Path, *, rates: dict[str, Any] | None = None)
     --------
     >>> rates = {"rank": [(1e6, 0.1), (2e6, 0.2)]}
     >>> cost = plan("rank", "10000x20000x1000", rates=rates)
-    >>> [round(s, 1) for s in cost.seconds]
-    [0.8, 1.2]
+    >>> [f"{seconds:.1f}" for seconds in cost.seconds]
+    ['0.8', '1.2']
     """
-    model = datasets.catalogue().models.get(task.removeprefix("layers:"))
+    model = catalogue().models.get(task.removeprefix("layers:"))
     if task not in TASKS and model is None:
-        known = [f"layers:{name}" for name in datasets.catalogue().models]
+        known = [f"layers:{name}" for name in catalogue().models]
         raise unknown("task", task, [*TASKS, *known])
     size, rates = size_of(dataset), rates or _rates()
     if model is not None:
         return _layers(task, model, size, rates["flop_s"])
-    do = TASKS[task]
-    laws = [_laws(rates[task], min(size.n_cells, do.most) * seen) for seen in size.seen]
+    _, _, copies, most, remedy = TASKS[task]
+    seen = np.minimum(size.seen, size.n_genes)
+    laws = [_laws(rates[task], min(size.n_cells, most) * n) for n in seen]
     seconds = min(laws[0]) / _SPREAD, max(laws[1]) * _SPREAD
-    low, high = (4e8 + 8 * size.n_cells * s * n for s, n in zip(size.seen, do.copies, strict=True))
-    remedies = (f"It may not fit in memory: {do.remedy}.",) if high > _memory() else ()
-    return Cost(task, size, seconds, (low, high), remedies=remedies)
+    low, high = 4e8 + 8.0 * size.n_cells * seen * copies
+    remedies = (f"It may not fit in memory: {remedy}.",) if high > _memory() else ()
+    return Cost(task, size, seconds, (float(low), float(high)), remedies=remedies)
 
 
 def _laws(points: list[Range], stored: float) -> Range:
@@ -302,9 +289,9 @@ def _laws(points: list[Range], stored: float) -> Range:
 
 def _layers(task: str, model: Any, size: Size, rate: float) -> Cost:
     slow = model.title.startswith("TranscriptFormer")
-    inner = 2 if "V1" in model.title else 1 if slow else 4
-    seen, ends = np.array(size.seen), np.array([1 / _SPREAD, _SPREAD])
-    flop = size.n_cells * _flop(np.minimum(seen, model.context), model.width, model.layers, inner)
+    seen, ends = np.minimum(size.seen, size.n_genes), np.array([1 / _SPREAD, _SPREAD])
+    tokens, inner = np.minimum(seen, model.context) * 1.0, model.inner or 4 * model.width
+    flop = size.n_cells * _flop(tokens, model.width, model.layers, inner)
     # Layers and the published embedding; one pooling or two.
     disk = 4 * size.n_cells * model.width * np.array([model.layers + 1, 2 * model.layers + 4])
     weights = 4 * (model.parameters or 12 * model.layers * model.width**2)
@@ -314,7 +301,7 @@ def _layers(task: str, model: Any, size: Size, rate: float) -> Cost:
     lacking = []
     if memory[1] > _memory():
         lacking.append("It may not fit in memory: use --backed, or a smaller model.")
-    if disk[1] > (free := shutil.disk_usage(datasets.cache_dir()).free):
+    if disk[1] > (free := shutil.disk_usage(cache_dir()).free):
         free_gb = f"{free / 1e9:,.3g} GB are free"
         lacking.append(f"It may not fit on the disk ({free_gb}): --keep few layers, one --pooling.")
     found = (tuple(map(float, pair)) for pair in (flop / rate * ends, memory, disk, hours))
