@@ -18,7 +18,10 @@ from anndata import AnnData
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -26,13 +29,15 @@ from sclin import results, statistics
 from sclin.chunks import lazy
 from sclin.datasets import name_of
 from sclin.errors import InputError
-from sclin.heads import LogisticHead, head
+from sclin.heads import KNNHead, LogisticHead, head
 from sclin.linear import products
 from sclin.projection import CentroidProjection
 from sclin.representations import CONTROLS, embed, labels, relative_depths, representation
 from sclin.statistics import SCORES, Comparison
 from sclin.verdict import SHUFFLED, Verdict, comparison, judge_rows
 
+#: Classifiers that name the class of the highest probability, the first of equals.
+_BY_PROBABILITY = (KNNHead, KNeighborsClassifier, LogisticHead, LogisticRegression)
 _LEFT_OUT = ("representation", "head", "fold", "n", "reason")
 
 
@@ -294,6 +299,14 @@ def _pairs(X: Any, rows: NDArray[np.intp], targets: Sequence[Any]) -> pd.DataFra
     return pd.DataFrame(products(X), rows, rows) if len(rows) < min(X.shape[1], most) else None
 
 
+def _classes(estimator: Any, X: Any, proba: pd.DataFrame | None) -> NDArray[Any]:
+    """The class that a head names each cell; what it told already is not computed again."""
+    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    if isinstance(last, _BY_PROBABILITY) and proba is not None:
+        return estimator.classes_[proba.to_numpy().argmax(axis=1)]
+    return np.asarray(estimator.predict(X))
+
+
 def _fits(estimator: Any, X: Any, proba: pd.DataFrame | None) -> Any:
     """How well cells fit what was learnt, high for the classes of the training part."""
     if hasattr(estimator, "score_samples"):
@@ -326,7 +339,7 @@ def _fit_fold(
             if hasattr(estimator, "predict_proba"):
                 proba = pd.DataFrame(estimator.predict_proba(X_test), columns=estimator.classes_)
             fits = _fits(estimator, X_test, proba) if new else np.nan
-            found.append((np.asarray(estimator.predict(X_test)), proba, fits))
+            found.append((_classes(estimator, X_test, proba), proba, fits))
         except InputError as error:
             found.append(str(error))
     return found
