@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-SIZES, QUICK = (300, 1000, 3000, 9250), (30, 50, 70, 100)
+SIZES, QUICK = (300, 1000, 3000, 9250), (60, 100)
 
 
 def prepare(folder: Path, n_cells: int) -> dict[str, float]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cells import annotated, write
 
-SIZES, QUICK = (500, 1000, 2000, 4000), (200, 300, 400, 500)
+SIZES, QUICK = (500, 1000, 2000, 4000), (150, 250)
 
 
 def prepare(folder: Path, n_cells: int) -> dict[str, float]:

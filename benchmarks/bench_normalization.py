@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
-SIZES, QUICK = (500, 2000, 5000, 20_000), (200, 400, 800, 1600)
+SIZES, QUICK = (500, 2000, 5000, 20_000), (100, 200)
 
 
 def prepare(folder: Path, n_cells: int) -> dict[str, float]:

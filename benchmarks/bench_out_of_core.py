@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from cells import blocks
 
-SIZES, QUICK = (5000, 20_000, 60_000, 200_000), (1000, 2000, 3000, 4000)
+SIZES, QUICK = (5000, 20_000, 60_000, 200_000), (1000, 2000)
 N_GENES = 20_000
 
 

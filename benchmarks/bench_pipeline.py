@@ -12,7 +12,7 @@ import numpy as np
 from cells import annotated, read, write
 from sklearn.metrics import f1_score
 
-SIZES, QUICK = (1500, 3000, 6000, 12_000), (300, 600, 1200, 1600)
+SIZES, QUICK = (1500, 3000, 6000, 12_000), (300, 600)
 
 
 def prepare(folder: Path, n_cells: int) -> dict[str, float]:

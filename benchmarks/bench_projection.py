@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from cells import read, write
 
-SIZES, QUICK = (500, 2000, 5000, 20_000), (200, 400, 800, 1600)
+SIZES, QUICK = (500, 2000, 5000, 20_000), (100, 200)
 
 
 def prepare(folder: Path, n_cells: int) -> dict[str, float]:

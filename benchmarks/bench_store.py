@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-SIZES, QUICK = (5000, 20_000, 50_000, 100_000), (1000, 2000, 4000, 8000)
+SIZES, QUICK = (5000, 20_000, 50_000, 100_000), (1000, 2000)
 WIDTH, CELLS_A_RANGE = 768, 840  # as scFoundation: 13 layers and two poolings in 64 MB
 
 

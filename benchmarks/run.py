@@ -73,16 +73,16 @@ def main() -> None:
     for bench in [asked.only] if asked.only else BENCHES:
         if bench == "plan":
             bench_plan.save(bench_plan.JOBS[::4] if asked.quick else bench_plan.JOBS)
-            continue
-        found = measure(bench, quick=asked.quick, repeats=asked.repeats)
-        kept = [part for part in (done[done["bench"] != bench], found) if len(part)]
-        save(done := pd.concat(kept, ignore_index=True), "speed")
-    here |= {
-        "sizes": "quick" if asked.quick else "full",
-        "minutes": round((time.perf_counter() - began) / 60, 1),
-    }
-    save(pd.DataFrame(here.items(), columns=["what", "value"]), "machine")
-    save(aims.table(), "aims")
+        else:
+            found = measure(bench, quick=asked.quick, repeats=asked.repeats)
+            kept = [part for part in (done[done["bench"] != bench], found) if len(part)]
+            save(done := pd.concat(kept, ignore_index=True), "speed")
+        here |= {
+            "sizes": "quick" if asked.quick else "full",
+            "minutes": round((time.perf_counter() - began) / 60, 1),
+        }
+        save(pd.DataFrame(here.items(), columns=["what", "value"]), "machine")
+        save(aims.table(), "aims")
     print(f"\n{aims.table().to_string(index=False, float_format='%.3g')}\n")
     print(f"{here['processor']}, {here['threads']} threads, {here['minutes']} minutes")
 

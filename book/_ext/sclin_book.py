@@ -28,6 +28,7 @@ import paper
 import papers
 import pybtex.plugin
 import reproduced
+import speed
 import tables
 from docutils import nodes
 from joblib import cpu_count
@@ -59,6 +60,15 @@ PASSAGES = {
         papers.claims_summary,
         papers.claims_table,
         reproduced.published_numbers,
+        speed.speed_machine,
+        speed.speed_losses,
+        speed.speed_aims,
+        speed.speed_seconds,
+        speed.speed_peers,
+        speed.speed_memory,
+        speed.speed_limits,
+        speed.speed_gpu,
+        speed.speed_plan,
         api.api,
     )
 }

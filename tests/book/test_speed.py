@@ -1,0 +1,48 @@
+"""The page on speed says what its tables say, losses first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import speed
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "benchmarks" / "results"
+    folder.mkdir(parents=True)
+    times = {"sclin": (1.0, 2.0, 4.0), "sctop": (10.0, 40.0), "SciPy, dense": (0.5,)}
+    rows = [
+        {"bench": "normalization", "way": way, "n_cells": 100 * 2**i, "seconds": seconds * noise,
+         "peak_mb": 100.0}
+        for way, every in times.items()
+        for i, seconds in enumerate(every)
+        for noise in (0.9, 1.0, 1.2)
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(folder / "speed.csv", index=False)
+    aims = {"bench": ["store", "pipeline"], "what": ["of memmap", "times faster"],
+            "aim": ["at least 0.7", "at least 8"], "value": [0.3, None],
+            "met": ["not met", "not measured"]}  # fmt: skip
+    pd.DataFrame(aims).to_csv(folder / "aims.csv", index=False)
+    return tmp_path
+
+
+def test_what_loses_is_named_with_its_size(root: Path) -> None:
+    said = speed.speed_losses(root)
+    assert "100 cells: SciPy, dense takes 0.5 of our time" in said and "sctop" not in said
+    assert "store: 0.3 of memmap" in said and "times faster" not in said
+
+
+def test_peers_are_compared_at_the_largest_size_that_both_ran(root: Path) -> None:
+    assert "| Rank scores | sctop | 200 | 20 | 1 |" in speed.speed_peers(root)
+
+
+def test_the_legend_holds_the_slope(root: Path) -> None:
+    drawn = (root / "book" / speed._draw(root, "seconds", 1, "seconds")).read_text()
+    assert "sclin (1.00)" in drawn and "sctop (2.00)" in drawn and "<!-- SciPy, dense -->" in drawn
+
+
+def test_nothing_measured_is_said(tmp_path: Path) -> None:
+    assert {speed.speed_aims(tmp_path), speed.speed_seconds(tmp_path)} == {speed.NONE}
