@@ -22,6 +22,7 @@ import catalogue
 import chapter_page
 import chapters
 import corrections
+import costs
 import explorer
 import front
 import paper
@@ -55,6 +56,7 @@ PASSAGES = {
         catalogue.models,
         corrections.worst,
         corrections.all_flaws,
+        costs.costs,
         explorer.depths,
         paper.paper_parts,
         papers.claims_summary,
