@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "book" / "_ext"), str(Path(__file__).parent)]
 HTML = Path(os.environ.get("SCLIN_BOOK_HTML", ROOT / "_build" / "html"))
+NO_AXE = "axe-core is absent; run `npm install --no-save axe-core` in the repository"
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -65,10 +66,13 @@ def browser():
 
 
 @pytest.fixture(scope="session")
-def axe() -> str:
+def axe_source() -> str | None:
     """Source of axe-core, from `npm install` in the repository or a file named by SCLIN_AXE."""
     default = ROOT / "node_modules" / "axe-core" / "axe.min.js"
     path = Path(os.environ.get("SCLIN_AXE", default))
-    if not path.exists():
-        pytest.skip("axe-core is absent; run `npm install --no-save axe-core` in the repository")
-    return path.read_text()
+    return path.read_text() if path.exists() else None
+
+
+@pytest.fixture(scope="session")
+def axe(axe_source: str | None) -> str:
+    return axe_source or pytest.skip(NO_AXE)
