@@ -348,6 +348,8 @@ def run(
     if not roles:  # the book tests sentences itself
         rows = claims.Rows(done.table) if len(done.table) else None
         claims.settle_notebook(page, rows, plain=True)
+    for number, cell in enumerate(page.cells):
+        cell["id"] = f"cell-{number}"  # one run, one page: what has not changed is not built again
     part = path.with_suffix(f".{os.getpid()}.part")  # a page that lies there is whole
     nbformat.write(page, part)
     part.replace(path)
