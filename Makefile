@@ -169,7 +169,7 @@ node_modules/axe-core/axe.min.js:
 # Debian's Chromium opens the pages; as root it is installed, otherwise its tests say how.
 browser: small node_modules/axe-core/axe.min.js
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || echo "No chromium; the browser tests will be skipped."
-	@SCLIN_BOOK_HTML=_build/test/_build/html $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/book
+	@SCLIN_BOOK_HTML=_build/test/_build/html $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup tests/book
 
 test: browser check  ## everything: package, every notebook on small parameters, strict build, browser
 	@echo "All tests passed, after $(LASTED)."

@@ -11,6 +11,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 MEGABYTE = 1024 * 1024
+pytestmark = pytest.mark.xdist_group("parsed")  # the pages are parsed once, by one worker
 
 
 @pytest.fixture(scope="session")
