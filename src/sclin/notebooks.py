@@ -19,6 +19,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from importlib.metadata import distributions
@@ -332,15 +333,14 @@ def run(
     for place in (path, latest):
         place.parent.mkdir(parents=True, exist_ok=True)
     renewed = bool(old) and not force
-    if renewed:
-        page = _renew_prose(source, old)
-    else:
+    if not renewed:
         working = path.with_suffix(".failed.ipynb")
-        page = _execute(name, source, given, profile, results, working)
-        record = page.metadata["sclin_run"]
+        old = _execute(name, deepcopy(source), given, profile, results, working)
+        record = old.metadata["sclin_run"]
         record |= {"profile": profile, "parameters": used, "fingerprint": fingerprint(record)}
-        page.cells.append(claims.closing_box(name, record))
+        old.cells.append(claims.closing_box(name, record))
         working.unlink(missing_ok=True)
+    page = _renew_prose(source, old)
     one, other = (table, latest) if renewed else (latest, table)
     if one.exists():
         shutil.copy(one, other)

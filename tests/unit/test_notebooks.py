@@ -109,7 +109,7 @@ def test_a_wrongly_typed_parameter_is_refused(folder, name, text):
         notebooks.parameters("01_toy", folder=folder)[name].parse(text)
 
 
-def test_a_run_carries_parameters_data_and_versions(folder):
+def test_a_run_carries_its_record_and_runs_again_for_other_code_or_parameters_alone(folder):
     done = notebooks.run("01_toy", values={"n": 4}, **options(folder))
     assert done.executed
     assert printed(done.path) == "40 offline offline\n"
@@ -120,26 +120,22 @@ def test_a_run_carries_parameters_data_and_versions(folder):
     assert "numpy" in record["versions"]
     last = book.cells[-1].source
     assert "How this page was made" in last and "`toy.h5ad` sha256 `abababababab`" in last
+    before = done.path.read_bytes()
+    assert not notebooks.run("01_toy", values={"n": 4}, **options(folder)).executed
+    assert done.path.read_bytes() == before
 
-
-def test_prose_is_renewed_without_running(folder):
-    notebooks.run("01_toy", **options(folder))
     text = (folder / "01_toy.md").read_text().replace("First words", "Better words")
     (folder / "01_toy.md").write_text(text)
-    done = notebooks.run("01_toy", **options(folder))
+    done = notebooks.run("01_toy", values={"n": 4}, **options(folder))
     assert not done.executed
-    assert printed(done.path) == "20 offline offline\n"
+    assert printed(done.path) == "40 offline offline\n"
     book = nbformat.read(done.path, as_version=4)
     assert "Better words" in book.cells[0].source
     assert "How this page was made" in book.cells[-1].source
     assert sum("injected-parameters" in c.metadata.get("tags", []) for c in book.cells) == 1
 
-
-def test_other_code_or_parameters_run_again(folder):
-    notebooks.run("01_toy", **options(folder))
     assert notebooks.run("01_toy", values={"n": 3}, **options(folder)).executed
-    text = (folder / "01_toy.md").read_text().replace("n * 10", "n * 100")
-    (folder / "01_toy.md").write_text(text)
+    (folder / "01_toy.md").write_text(text.replace("n * 10", "n * 100"))
     done = notebooks.run("01_toy", values={"n": 3}, **options(folder))
     assert done.executed and printed(done.path).startswith("300 ")
 
