@@ -3,6 +3,7 @@
 import errno
 import json
 import pickle
+import re
 from pathlib import Path
 
 import anndata as ad
@@ -14,7 +15,7 @@ import torch
 import zarr
 
 from sclin import layers
-from sclin.errors import DataError, ModelError
+from sclin.errors import DataError, InputError, ModelError
 from sclin.layers.models.geneformer import dictionary
 from sclin.layers.models.scfoundation import ScFoundation
 from sclin.layers.store import LayerStore
@@ -143,6 +144,40 @@ def test_full_disk(model, tmp_path, monkeypatch):
     monkeypatch.setattr("zarr.Array.__setitem__", full)
     with pytest.raises(ModelError, match=r"is full.*Finished ranges are kept"):
         layers.extract(model, toy(), tmp_path / "x", progress=False)
+
+
+def test_a_batch_too_large_for_the_memory_is_halved_and_said(model, tmp_path, monkeypatch, capsys):
+    wanted = layers.extract(model, toy(), tmp_path / "x", progress=False).read(1)
+    states, room = ScFoundation.states, 200
+
+    def small(self, cells, **options):
+        if cells.lengths.sum() > room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return states(self, cells, **options)
+
+    monkeypatch.setattr(ScFoundation, "states", small)
+    halved = layers.extract(model, toy(), tmp_path / "y", progress=False).read(1)
+    np.testing.assert_allclose(halved, wanted, atol=1e-5)
+    said = re.findall(r"Out of memory with (\d+) tokens", capsys.readouterr().out)
+    assert len(said) == len(set(said)) == 2  # the batches after these are small from the start
+    room = 10
+    with pytest.raises(ModelError, match=r"no room for a cell of \d+ tokens .* kept\.$"):
+        layers.extract(model, toy(), tmp_path / "z", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"device": "cuda:7"}, "'cuda:7' was asked for, but torch sees 2 GPU"),
+        ({"device": "gpu"}, "'gpu' was asked for"),
+        ({"device": "cuda:1", "precision": "bfloat16"}, "there are float32, float16"),
+    ],
+)
+def test_a_device_or_precision_that_is_not_there(model, monkeypatch, options, said):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda place: (7, 5))
+    with pytest.raises(InputError, match=said):
+        layers.extract(model, toy(), **options)
 
 
 def test_store_of_another_model_or_dataset(model, tmp_path):

@@ -154,21 +154,22 @@ def test_input_on_disk_gives_the_same(tmp_path):
         np.testing.assert_array_equal(store.read(3), wanted)
 
 
-def _run(store, written=None, **env):
-    """Extract the layers of 600 cells, in ranges of 64; `written` is told of each range."""
+def _run(store, stuck=None, **env):
+    """Extract the layers of 600 cells, in ranges of 64; with `stuck`, hang in the second write."""
     torch.set_num_threads(1)  # the threads of torch do not outlive a fork
     os.environ.update(env)
-    write = LayerStore.write
+    write, calls = LayerStore.write, []
 
-    def tell(self, *args):
+    def hang(self, *args):
+        calls.append(args)
+        if stuck is not None and len(calls) == 2:
+            stuck.release()
+            time.sleep(600)
         write(self, *args)
-        if written is not None:
-            written.release()
-            time.sleep(0.2)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "_RANGE_BYTES", 1)
-        patch.setattr(LayerStore, "write", tell)
+        patch.setattr(LayerStore, "write", hang)
         return layers.extract(network(), toy(600), store, progress=False)
 
 
@@ -181,29 +182,29 @@ def _bytes(folder):
     }
 
 
-def test_a_killed_run_resumes_bit_identical_and_ranks_share_a_store(tmp_path):
-    fork = multiprocessing.get_context("fork")
-    written = fork.Semaphore(0)
-    killed = fork.Process(target=_run, args=(tmp_path / "killed", written))
-    ranks = [
-        fork.Process(target=_run, args=(tmp_path / "ranks",), kwargs={"RANK": r, "WORLD_SIZE": "2"})
-        for r in "01"
-    ]
-    for process in (killed, *ranks):
-        process.start()
-    for _ in range(3):
-        assert written.acquire(timeout=60)
+def test_a_killed_worker_is_waited_for_while_it_lives_then_replaced(tmp_path):
+    fork, shared = multiprocessing.get_context("fork"), tmp_path / "shared"
+    stuck = fork.Semaphore(0)
+    killed = fork.Process(target=_run, args=(shared, stuck), kwargs={"RANK": "1"})
+    other = fork.Process(target=_run, args=(shared,), kwargs={"RANK": "0"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORLD_SIZE", "2")
+        killed.start()
+        assert stuck.acquire(timeout=60)
+        other.start()
+    store = LayerStore.open(shared)
+    deadline = time.monotonic() + 60
+    while not set(store.unfinished) <= {3, 5, 7} and time.monotonic() < deadline:
+        time.sleep(0.1)
+    other.join(0.5)
+    assert other.is_alive() and 3 in store.unfinished
     killed.kill()
-    for process in (killed, *ranks):
-        process.join()
-    assert [p.exitcode for p in ranks] == [0, 0]
-    assert 0 < len(LayerStore.open(tmp_path / "killed").unfinished) < 10
-    _run(tmp_path / "killed")
+    other.join(60)
+    assert other.exitcode == 0
     _run(tmp_path / "whole")
-    for name in ("killed", "ranks"):
-        assert LayerStore.open(tmp_path / name).unfinished == []
-        assert _bytes(tmp_path / name) == _bytes(tmp_path / "whole")
-    assert (LayerStore.open(tmp_path / "killed").verify()["state"] == "ok").all()
+    assert _bytes(shared) == _bytes(tmp_path / "whole")
+    assert (store.verify()["state"] == "ok").all()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["shared", "whole"]
 
 
 def test_duplicate_genes_are_summed_and_versions_dropped():

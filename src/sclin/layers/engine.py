@@ -6,9 +6,10 @@ import contextlib
 import copy
 import os
 import platform
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import zip_longest
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import sclin
-from sclin.errors import InputError, ModelError
+from sclin.errors import InputError, ModelError, unknown
 from sclin.layers.models.base import Model
 from sclin.layers.store import (
     LayerStore,
@@ -36,6 +37,8 @@ from sclin.layers.tokens import Cells, dataset_id, fingerprints, open_cells
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 #: Pooled numbers of one range stay below this many bytes in memory.
 _RANGE_BYTES = 64 * 2**20
+#: Seconds between two looks at what other processes have in hand.
+_WAIT = 0.2
 
 
 def batches(
@@ -93,7 +96,10 @@ def extract(
     it stopped and ends bit-identical, and a finished store is returned without any work.
     A store of anything else is refused.
     The weights of `model` stay as they are: another device or precision works on a copy.
-    Under ``torchrun`` each rank fills its own ranges of the same store.
+    Several processes may fill one store, under ``torchrun`` or ``srun`` or started by hand: each
+    begins with its own share, takes over what a lost one left, waits for what others have in hand,
+    and returns the finished store, bit-identical to that of one process.
+    Where the memory of a GPU runs out, the batch is halved, and that is said.
 
     Parameters
     ----------
@@ -117,9 +123,9 @@ def extract(
     padded
         Pad cells to the longest of the batch and mask, instead of packing them.
     device
-        ``"cpu"``, ``"cuda"`` or ``"cuda:1"``; a GPU when there is one.
+        ``"cpu"``, ``"cuda"`` or ``"cuda:1"``; a GPU when there is one, each process its own.
     precision
-        ``"float32"``, ``"bfloat16"`` or ``"float16"``; bfloat16 on a GPU, float32 on a CPU.
+        ``"float32"``, ``"bfloat16"`` or ``"float16"``; bfloat16 on a GPU that has it, else float32.
     layer
         Layer of the AnnData that holds the values; ``X`` when ``None``.
     genes
@@ -136,9 +142,12 @@ def extract(
 
     Raises
     ------
+    InputError
+        A device that is not there, or a precision that it does not have.
     ModelError
         Genes or values of the wrong kind, a store of another model, checkpoint, data set or
-        option, or a full disk; after all cells are done, cells whose layers are not finite.
+        option, a full disk, or a cell that does not fit the memory of the device; after all cells
+        are done, cells whose layers are not finite.
     """
     cells = open_cells(adata)
     poolings = chosen(
@@ -152,9 +161,7 @@ def extract(
     if batch_tokens < 1 or (batch_cells is not None and batch_cells < 1):
         raise InputError("batch_tokens and batch_cells must be at least 1.")
     place = _device(device)
-    precision = precision or ("bfloat16" if place.type == "cuda" else "float32")
-    if precision not in _PRECISIONS:
-        raise InputError(f"precision={precision!r} is not one of {', '.join(_PRECISIONS)}.")
+    precision = _precision(precision, place)
     batching = {"tokens": batch_tokens, "cells": batch_cells, "padded": padded}
     manifest = _manifest(model, names, poolings, batching)
     read = model.reader(cells, layer=layer, genes=genes, min_matched=min_matched)
@@ -170,9 +177,9 @@ def extract(
     folder = Path(store) if store is not None else stores_folder() / f"{store_name(manifest)}.zarr"
     widths = {name: model.pooled_width(name) for name in poolings}
     out = open_or_create(folder, manifest, prints, widths)
-    _write(out, _copy(model, place, _PRECISIONS[precision]), read, progress=progress)
-    if not out.unfinished:
-        _report(out, progress=progress)
+    if out.unfinished:
+        _write(out, _copy(model, place, _PRECISIONS[precision]), read, progress=progress)
+    _report(out, progress=progress)
     return out
 
 
@@ -267,42 +274,59 @@ def _copy(model: Model, device: torch.device, dtype: torch.dtype) -> Model:
     shared: dict[int, Any] = {
         id(value): value for key, value in vars(model).items() if not key.startswith("_")
     }
-    for p in model.parameters():
-        shared[id(p)] = nn.Parameter(p.detach().to(device, dtype), requires_grad=False)
-    return copy.deepcopy(model, shared).to(device, dtype).eval()
+    try:
+        for p in model.parameters():
+            shared[id(p)] = nn.Parameter(p.detach().to(device, dtype), requires_grad=False)
+        return copy.deepcopy(model, shared).to(device, dtype).eval()
+    except torch.OutOfMemoryError as error:
+        raise _no_room(model, "the weights") from error
+
+
+def _no_room(model: Model, what: str) -> ModelError:
+    return ModelError(
+        f"The GPU has no room for {what} of {model.name}. Use one with more free memory, "
+        "precision='bfloat16', or device='cpu'; finished ranges are kept."
+    )
 
 
 def _write(
     out: LayerStore, model: Model, read: Callable[[int, int], Cells], *, progress: bool
 ) -> None:
-    """Write the ranges of this rank that are still missing."""
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    todo = [number for number in out.unfinished if number % world == rank]
-    total = sum(stop - start for start, stop in map(out.range, todo))
-    bar = tqdm(total=total, unit="cell", desc=model.name, disable=not progress or not total)
+    """Write ranges until none is unfinished, here or in another process."""
+    rank, world = _told("RANK", "SLURM_PROCID", 0), _told("WORLD_SIZE", "SLURM_NTASKS", 1)
+    mine = [number for number in out.unfinished if number % world == rank]
+    total = sum(stop - start for start, stop in map(out.range, mine))
+    bar = tqdm(total=total, unit="cell", desc=model.name, disable=not progress)
     batching, layers = dict(out.manifest["batching"]), out.manifest["stored_layers"]
     asked = {"layers": layers, "poolings": out.poolings, "padded": batching.pop("padded")}
+
+    def make(number: int, tokens: Future[Cells]) -> tuple[Any, ...]:
+        cells = tokens.result()
+        n_tokens = np.where(cells.empty, 0, cells.lengths)
+        groups = batches(n_tokens, **batching)
+        pooled = pool_cells(model, cells, groups, **asked, done=bar.update)
+        finite = np.all([np.isfinite(x).all(axis=(0, 2)) for x in pooled.values()], axis=0)
+        bad = ~finite & (n_tokens > 0)
+        for part in pooled.values():
+            part[:, bad] = np.nan
+        return number, pooled, np.where(bad, -1, n_tokens), cells.cut
+
     # Tokens of the next range are made, and the last one is written, while the model runs.
-    with bar, ThreadPoolExecutor(1) as beside:
-        coming = [beside.submit(read, *out.range(number)) for number in todo[:1]]
-        written = None
-        for number, following in zip_longest(todo, todo[1:]):
-            cells = coming.pop().result()
-            if following is not None:
-                coming.append(beside.submit(read, *out.range(following)))
-            n_tokens = np.where(cells.empty, 0, cells.lengths)
-            groups = batches(n_tokens, **batching)
-            pooled = pool_cells(model, cells, groups, **asked, done=bar.update)
-            finite = np.all([np.isfinite(x).all(axis=(0, 2)) for x in pooled.values()], axis=0)
-            bad = ~finite & (n_tokens > 0)
-            for part in pooled.values():
-                part[:, bad] = np.nan
+    coming: deque[tuple[int, Future[Cells]]] = deque()
+    written: Future[None] | None = None
+    claimed = contextlib.closing(out.claims(rank, world))
+    with claimed as claims, bar, ThreadPoolExecutor(1) as beside:
+        for number in claims:
+            if number is not None:
+                coming.append((number, beside.submit(read, *out.range(number))))
+                if len(coming) == 1:
+                    continue
+            elif not coming and written is None:
+                time.sleep(_WAIT)
+            made = make(*coming.popleft()) if coming else None
             if written is not None:
                 written.result()
-            state = np.where(bad, -1, n_tokens)
-            written = beside.submit(out.write, number, pooled, state, cells.cut)
-        if written is not None:
-            written.result()
+            written = beside.submit(out.write, *made) if made else None
 
 
 def pool_cells(
@@ -343,17 +367,32 @@ def pool_cells(
             part[:, group] = columns.numpy()
         done(len(group))
 
-    def run(groups: Iterable[NDArray[np.int64]]) -> None:
-        waiting: list[Any] = []
-        for group in groups:
-            parts = []
+    def states(group: NDArray[np.int64]) -> Tensor | None:
+        parts = []
+        try:
             for name, state, packing in model.states(cells.take(group), padded=padded, depth=depth):
                 if name in layers:
                     parts.append(torch.cat([model.pool(state, packing, p) for p in poolings], 1))
-            pooled = _to_host(torch.stack(parts))
+            return torch.stack(parts)
+        except torch.OutOfMemoryError as error:
+            n_tokens = int(cells.lengths[group].sum())
+            if len(group) == 1:
+                raise _no_room(model, f"a cell of {n_tokens:,} tokens") from error
+        model.fits = max(cells.lengths[half].sum() for half in np.array_split(group, 2))
+        tqdm.write(f"Out of memory with {n_tokens:,} tokens: batches are halved to {model.fits:,}.")
+        return None
+
+    def run(groups: Iterable[NDArray[np.int64]]) -> None:
+        waiting: list[Any] = []
+        for group in groups:
+            small = len(group) == 1 or cells.lengths[group].sum() <= model.fits
+            pooled = states(group) if small else None
+            if pooled is None:
+                run(np.array_split(group, 2))
+                continue
             if waiting:
                 keep(*waiting)
-            waiting = [group, *pooled]
+            waiting = [group, *_to_host(pooled)]
         if waiting:
             keep(*waiting)
 
@@ -389,14 +428,28 @@ def _report(store: LayerStore, *, progress: bool) -> None:
         )
 
 
+def _told(torchrun: str, slurm: str, otherwise: int) -> int:
+    """What the launcher of several processes tells each of them."""
+    return int(os.environ.get(torchrun, os.environ.get(slurm, otherwise)))
+
+
 def _device(device: str | torch.device | None) -> torch.device:
-    if device is None:
-        here = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-        return here if torch.cuda.is_available() else torch.device("cpu")
-    place = torch.device(device)
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            f"device={str(device)!r} was asked for, but torch sees no GPU here. "
-            "Install a CUDA build of torch, or leave device out to run on the CPU."
-        )
-    return place
+    n_gpus = torch.cuda.device_count()
+    mine = f"cuda:{_told('LOCAL_RANK', 'SLURM_LOCALID', 0) % n_gpus}" if n_gpus else "cpu"
+    with contextlib.suppress(RuntimeError):
+        place = torch.device(device or mine)
+        if place.type != "cuda" or (place.index or 0) < n_gpus:
+            return place
+    raise InputError(
+        f"device={str(device)!r} was asked for, but torch sees {n_gpus or 'no'} GPU here. "
+        "Install a CUDA build of torch, or leave device out to run on what is there."
+    )
+
+
+def _precision(asked: str | None, place: torch.device) -> str:
+    old = place.type == "cuda" and torch.cuda.get_device_capability(place) < (8, 0)
+    has = [name for name in _PRECISIONS if not (old and name == "bfloat16")]
+    asked = asked or ("bfloat16" if place.type == "cuda" and not old else "float32")
+    if asked not in has:
+        raise unknown(f"precision of {place}", asked, has)
+    return asked

@@ -3,7 +3,8 @@
 ``anndata.read_zarr`` opens it. ``obsm["mean_layer_03"]`` holds layer 3 pooled by the mean, ``obs``
 how many tokens each cell gave, ``uns["sclin"]`` what made the store and which ranges of cells are
 finished. A range is marked after its numbers are written, each range in chunks of its own, so a
-killed run loses at most one range per process, and several processes fill a store together.
+killed run loses what it had in hand, and several processes fill a store together: each locks the
+range it works on, and the system frees the locks of a dead process.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import zarr
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from sclin.disk import need_room
@@ -51,6 +53,7 @@ class LayerStore:
     def __init__(self, path: Path, group: zarr.Group) -> None:
         self.path = path
         self._group: Any = group
+        self._locks: dict[int, FileLock] = {}
         self._marks: Any = group["uns/sclin/crc32"]
         self.manifest: dict[str, Any] = json.loads(ad.io.read_elem(group["uns/sclin/manifest"]))
 
@@ -151,7 +154,9 @@ class LayerStore:
                 f"{self.path.name} is not finished: {len(left)} of {len(self._marks)} "
                 "ranges are missing. Run the same extraction again; it goes on where it stopped."
             )
-        return np.asarray(self._group["obsm"][key][:])
+        # More chunks at a time than this take memory from one another, and the read is slower.
+        with zarr.config.set({"async.concurrency": 2}):
+            return np.asarray(self._group["obsm"][key][:])
 
     def rows(self, adata: ad.AnnData) -> NDArray[np.int64]:
         """Find the cells of an AnnData in the store, by name, genes and counts.
@@ -205,6 +210,45 @@ class LayerStore:
         keys = [f"obsm/{_key(p, n)}" for p in self.poolings for n in self.manifest["stored_layers"]]
         return [self._group[key] for key in (*keys, "obs/n_tokens", "obs/n_cut")]
 
+    def claims(self, rank: int = 0, world: int = 1) -> Generator[int | None]:
+        """Give this process ranges to write, each locked for it, until none is unfinished.
+
+        Its own share comes first, then what other processes have left. The locks lie beside the
+        store, so that a store holds nothing else, and go when it is finished.
+
+        Parameters
+        ----------
+        rank, world
+            This process, and the number of them: its share is every `world`-th range.
+
+        Yields
+        ------
+        int or None
+            Number of a range, to be written; ``None`` after each round, when all that is left is
+            in work, here or elsewhere.
+        """
+        folder = self.path.parent / f".{self.path.name}.locks"
+        try:
+            while left := sorted(self.unfinished, key=lambda number: number % world != rank):
+                for number in left:
+                    lock = FileLock(folder / str(number), thread_local=False)
+                    try:
+                        lock.acquire(timeout=0)
+                    except Timeout:
+                        continue
+                    except OSError as error:
+                        raise _disk_error(self.path, "A lock", error) from error
+                    if self._marks[number] < 0:
+                        self._locks[number] = lock
+                        yield number
+                    else:  # another process wrote it in the meantime
+                        lock.release()
+                yield None
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            while self._locks:
+                self._locks.popitem()[1].release()
+
     def write(
         self,
         number: int,
@@ -212,7 +256,7 @@ class LayerStore:
         n_tokens: NDArray[np.integer],
         n_cut: NDArray[np.integer],
     ) -> None:
-        """Write one range, then mark it finished.
+        """Write one range, then mark it finished and free its lock.
 
         Parameters
         ----------
@@ -232,6 +276,8 @@ class LayerStore:
                 array[start:stop] = values
                 crc = zlib.crc32(values.tobytes(), crc)
             self._marks[number] = crc
+            if lock := self._locks.pop(number, None):
+                lock.release()
         except OSError as error:
             raise _disk_error(self.path, f"cells {start:,} to {stop:,}", error) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -80,6 +81,8 @@ class Model(nn.Module):
         Licence of the weights.
     rename
         Aliases of gene ids, upper case, or ``None``.
+    fits
+        Most rows of a batch; lowered where the memory of the device has run out.
     loss_curve
         Training losses of a tiny model, a DataFrame; else ``None``.
     """
@@ -100,6 +103,7 @@ class Model(nn.Module):
     licence = "see the model's page"
     loss_curve: Any = None
     rename: Mapping[str, str] | None = None
+    fits: float = math.inf
 
     # ---- weights --------------------------------------------------------------------------
 
