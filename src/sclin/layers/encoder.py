@@ -37,8 +37,8 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
     return _ACTIVATIONS[name.lower()]
 
 
-#: Queries whose scores are held at a time.
-_QUERIES = 512
+#: Queries whose scores are held at a time, and rows that a CPU feeds forward at a time.
+_QUERIES, _ROWS = 512, 1024
 
 
 @dataclass(frozen=True)
@@ -100,23 +100,20 @@ def to_device(x: Tensor, device: torch.device) -> Tensor:
 def _attend(qkv: Tensor, heads: int, packing: Packing) -> Tensor:
     """Full attention inside each cell, ``(n_rows, 3 * width) -> (n_rows, width)``."""
     n, width = qkv.shape[0], qkv.shape[1] // 3
-    q, k, v = qkv.view(n, 3, heads, width // heads).unbind(1)
+    qkv = qkv.view(n, 3, heads, width // heads)
     if qkv.is_cuda:
-        return _attend_on_gpu(q, k, v, packing).reshape(n, width)
-    out = torch.empty(n, heads, width // heads, dtype=qkv.dtype)
-    start = 0
-    for rows, valid in zip(packing.lengths, packing.valid, strict=True):
-        stop = start + rows
-        mask = None if valid == rows else (torch.arange(rows) < valid)[None, None, None, :]
-        asks, keys, values = (x[None, start:stop].transpose(1, 2) for x in (q, k, v))
-        seen = functional.scaled_dot_product_attention(asks, keys, values, attn_mask=mask)
-        out[start:stop] = seen[0].transpose(0, 1)
-        start = stop
-    return out.view(n, width)
+        return _attend_on_gpu(qkv, packing).reshape(n, width)
+    out = []
+    for cell, valid in zip(qkv.split(packing.lengths), packing.valid, strict=True):
+        mask = None if valid == len(cell) else (torch.arange(len(cell)) < valid)[None, None, None]
+        q, k, v = cell.permute(1, 2, 0, 3)[:, None]
+        seen = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        out.append(seen[0].transpose(0, 1))
+    return torch.cat(out).view(n, width)
 
 
-def _attend_on_gpu(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
-    longest = max(packing.lengths)
+def _attend_on_gpu(qkv: Tensor, packing: Packing) -> Tensor:
+    (q, k, v), longest = qkv.unbind(1), max(packing.lengths)
     if q.dtype in (torch.bfloat16, torch.float16) and packing.lengths == packing.valid:
         from torch.nn.attention.varlen import varlen_attn
 
@@ -150,8 +147,7 @@ def _attend_causally(qkv: Tensor, heads: int, packing: Packing, softcap: float) 
     for rows in packing.lengths:
         for first in range(start, start + rows, _QUERIES):
             stop = min(first + _QUERIES, start + rows)
-            score = (q[:, first:stop] @ k[:, start:stop].transpose(1, 2)).float()
-            score = score.add_(bias[start:stop])
+            score = (q[:, first:stop] @ k[:, start:stop].mT).float().add_(bias[start:stop])
             score = score.tanh_().mul_(softcap) if softcap else score
             column = torch.arange(start, stop, device=q.device)
             hidden = (column > column[first - start :, None]) | unseen[start:stop]
@@ -208,9 +204,16 @@ class Block(nn.Module):
             y = self.norm1(x)
             x = (y if self.normed else x).add_(self._attention(y, packing))
             y = self.norm2(x)
-            return (y if self.normed else x).add_(self.down(self.act(self.up(y))))
+            return self._fed(y if self.normed else x, y)
         x = self.norm1(x.add_(self._attention(x, packing)))
-        return self.norm2(x.add_(self.down(self.act(self.up(x)))))
+        return self.norm2(self._fed(x, x))
+
+    def _fed(self, x: Tensor, y: Tensor) -> Tensor:
+        """Add the feed-forward part of `y` to `x`, so many rows at a time as a cache can hold."""
+        rows = len(x) if x.is_cuda else _ROWS
+        for part, fed in zip(x.split(rows), y.split(rows), strict=True):
+            part.add_(self.down(self.act(self.up(fed))))
+        return x
 
     def _attention(self, x: Tensor, packing: Packing) -> Tensor:
         qkv = self.qkv(x)

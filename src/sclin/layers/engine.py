@@ -7,7 +7,6 @@ import copy
 import os
 import platform
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -37,8 +36,6 @@ from sclin.layers.tokens import Cells, dataset_id, fingerprints, open_cells
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 #: Pooled numbers of one range stay below this many bytes in memory.
 _RANGE_BYTES = 64 * 2**20
-#: Seconds between two looks at what other processes have in hand.
-_WAIT = 0.2
 
 
 def batches(
@@ -249,8 +246,7 @@ def _manifest(
     kept = {model.final_is or name if name == "final" else name for name in layers}
     stored = [name for name in model.layers if name in kept]
     features = len(stored) * sum(model.pooled_width(name) for name in poolings)
-    most = _RANGE_BYTES // (4 * features)
-    per = 2 ** int(np.clip(np.log2(max(most, 1)), 6, 11))
+    per = 2 ** int(np.clip(np.log2(_RANGE_BYTES / (4 * features)), 6, 11))
     if batching["cells"]:
         per = -(-per // batching["cells"]) * batching["cells"]
     return {
@@ -294,8 +290,8 @@ def _write(
 ) -> None:
     """Write ranges until none is unfinished, here or in another process."""
     rank, world = _told("RANK", "SLURM_PROCID", 0), _told("WORLD_SIZE", "SLURM_NTASKS", 1)
-    mine = [number for number in out.unfinished if number % world == rank]
-    total = sum(stop - start for start, stop in map(out.range, mine))
+    mine = (out.range(number) for number in out.unfinished if number % world == rank)
+    total = sum(stop - start for start, stop in mine)
     bar = tqdm(total=total, unit="cell", desc=model.name, disable=not progress)
     batching, layers = dict(out.manifest["batching"]), out.manifest["stored_layers"]
     asked = {"layers": layers, "poolings": out.poolings, "padded": batching.pop("padded")}
@@ -312,21 +308,20 @@ def _write(
         return number, pooled, np.where(bad, -1, n_tokens), cells.cut
 
     # Tokens of the next range are made, and the last one is written, while the model runs.
-    coming: deque[tuple[int, Future[Cells]]] = deque()
+    coming: list[tuple[int, Future[Cells]]] = []
     written: Future[None] | None = None
-    claimed = contextlib.closing(out.claims(rank, world))
-    with claimed as claims, bar, ThreadPoolExecutor(1) as beside:
+    with contextlib.closing(out.claims(rank, world)) as claims, bar, ThreadPoolExecutor(1) as side:
         for number in claims:
             if number is not None:
-                coming.append((number, beside.submit(read, *out.range(number))))
+                coming.append((number, side.submit(read, *out.range(number))))
                 if len(coming) == 1:
                     continue
             elif not coming and written is None:
-                time.sleep(_WAIT)
-            made = make(*coming.popleft()) if coming else None
+                time.sleep(0.2)  # other processes work on what is left
+            made = make(*coming.pop(0)) if coming else None
             if written is not None:
                 written.result()
-            written = beside.submit(out.write, *made) if made else None
+            written = side.submit(out.write, *made) if made else None
 
 
 def pool_cells(

@@ -308,10 +308,8 @@ def _reduce(x: Tensor, packing: Packing, before: int, after: int, how: str) -> T
         hidden = x.float().masked_fill(~mine.any(0)[:, None], -torch.inf)
         return torch.segment_reduce(hidden, how, lengths=packing.ends - packing.starts, unsafe=True)
     out = torch.full((len(packing.valid), x.shape[1]), float("nan"))
-    start = 0
-    for i, (rows, valid_rows) in enumerate(zip(packing.lengths, packing.valid, strict=True)):
-        part = x[start + before : start + valid_rows - after]
+    for i, (cell, valid) in enumerate(zip(x.split(packing.lengths), packing.valid, strict=True)):
+        part = cell[before : valid - after].float()
         if len(part):
-            out[i] = part.float().mean(0) if how == "mean" else part.float().amax(0)
-        start += rows
+            out[i] = part.mean(0) if how == "mean" else part.amax(0)
     return out

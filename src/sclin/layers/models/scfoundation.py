@@ -142,14 +142,12 @@ class ScFoundation(Model):
         self.padding_id = min(int(config["pad_token_id"]), self.n_genes + 2)
         self.licence = "The scFoundation License (non-commercial research only)"
         self.options = {"depth_token": depth_token, "values": values, "total": total}
-        self.token_emb = _ValueEmbedding(
-            int(config["bin_num"]), self.width, float(config["bin_alpha"])
-        )
+        bins, alpha = int(config["bin_num"]), float(config["bin_alpha"])
+        self.token_emb = _ValueEmbedding(bins, self.width, alpha)
         self.pos_emb = nn.Embedding(self.n_genes + 3, self.width)
-        sizes, first = (self.width, 4 * self.width, encoder["heads"]), encoder.get("norm_first")
-        self.encoder = Encoder(
-            encoder["depth"], *sizes, norm_first=bool(first), act="relu", eps=1e-5
-        )
+        sizes = (encoder["depth"], self.width, 4 * self.width, encoder["heads"])
+        first = bool(encoder.get("norm_first"))
+        self.encoder = Encoder(*sizes, norm_first=first, act="relu", eps=1e-5)
 
     @classmethod
     def load(
@@ -197,17 +195,12 @@ class ScFoundation(Model):
         vocabulary: Mapping[str, int] | None = None, seed: int = 0,
     ) -> ScFoundation:  # fmt: skip
         """Build the architecture with random weights, the published size by default."""
-        config = {
-            "encoder": {"hidden_dim": width, "depth": depth, "heads": heads},
-            "seq_len": n_genes + 2,
-            "pad_token_id": 103,
-            "bin_num": 100,
-            "bin_alpha": 1.0,
-        }
+        encoder = {"hidden_dim": width, "depth": depth, "heads": heads}
+        config = {"seq_len": n_genes + 2, "pad_token_id": 103, "bin_num": 100, "bin_alpha": 1.0}
         genes = vocabulary or {f"GENE{i:05d}": i for i in range(n_genes)}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = cls(config, genes, name="scfoundation-random")
+            model = cls({"encoder": encoder, **config}, genes, name="scfoundation-random")
         model.checkpoint_sha256 = f"random-{seed}-{width}-{depth}"
         return model.eval()
 
