@@ -136,4 +136,9 @@ WAYS = {
     "scikit-learn, incremental": by_scikit_learn,
     "reading the file": by_reading,
 }
-UP_TO = {"scikit-learn, incremental": 5000}
+UP_TO = {
+    "sclin, one Dask worker": 60_000,
+    "sclin, two Dask workers": 60_000,
+    "sclin, in memory": 60_000,
+    "scikit-learn, incremental": 5000,
+}
