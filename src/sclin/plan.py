@@ -49,7 +49,7 @@ _Does = tuple[Callable[[Path], object], tuple[int, int], Range, float, str]
 #: How a task is done, on how many cells it is measured, copies of the stored counts that it holds
 #: at its peak (8 bytes a count), cells that it looks at, and what makes it fit.
 TASKS: dict[str, _Does] = {
-    "rank": (lambda file: rank_normalize(load(file)), (1000, 3000), (2, 4), np.inf, _LAZY),
+    "rank": (lambda file: rank_normalize(load(file)), (1000, 3000), (1.4, 2.5), np.inf, _LAZY),
     "pipeline": (
         lambda file: linear_pipeline().fit((cells := load(file)), cells.obs["cell_type"]),
         (1500, 3000), (3, 6), np.inf, _LAZY,
