@@ -66,7 +66,7 @@ def _draw(root: Path, column: str, scale: float, label: str) -> str:
         return f"_generated/{path.name}"
     set_style()
     shown = [bench for bench in TITLES if bench in set(table["bench"])]
-    figure, panels = plt.subplots(-(-len(shown) // 2), 2, figsize=(7.6, 3.1 * -(-len(shown) // 2)))
+    figure, panels = plt.subplots(-(-len(shown) // 2), 2, figsize=(7.6, 3.2 * -(-len(shown) // 2)))
     for panel, bench in zip(np.ravel(panels), shown, strict=False):
         said = _said(table, bench, column) / scale
         colors = cycle(
@@ -85,7 +85,14 @@ def _draw(root: Path, column: str, scale: float, label: str) -> str:
                 ls="--" if limit else "-", lw=1.5, capsize=2,
             )  # fmt: skip
         panel.set(xscale="log", yscale="log", title=TITLES[bench], xlabel="cells", ylabel=label)
-        panel.legend(fontsize=7)
+        sizes = sorted(said.index.get_level_values("n_cells").unique())
+        panel.set_xticks(sizes, [f"{n:,}" for n in sizes])
+        panel.xaxis.set_minor_locator(plt.NullLocator())
+        panel.yaxis.set_minor_formatter(plt.NullFormatter())
+        low, high = said["min"].min(), said["max"].max()
+        ways = said.index.get_level_values("way").nunique()
+        panel.set_ylim(top=high * (3 * high / low) ** (0.1 * ways))  # room for the legend
+        panel.legend(fontsize=7, loc="upper left")
     for panel in np.ravel(panels)[len(shown) :]:
         panel.set_axis_off()
     path.parent.mkdir(parents=True, exist_ok=True)
