@@ -370,7 +370,7 @@ def extract_layers(
     """Write every layer of MODEL on DATA (a dataset name or a file of cells) into STORE.
 
     `sclin layers models` says which files each MODEL needs. The bar shows cells a second and the
-    time left. Run it again to go on after a stop; start it with torchrun or srun to use several GPUs.
+    time left. Run it again to go on after a stop; torchrun and srun use several GPUs.
     """
     from sclin import datasets
     from sclin.layers import extract, load_model
