@@ -24,7 +24,7 @@ from pathlib import Path
 import psutil
 
 #: Repeats end when a way has taken so many seconds.
-ENOUGH = 40
+ENOUGH = 20
 KB = 1024 if sys.platform == "linux" else 1  # of what the system counts memory in
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
