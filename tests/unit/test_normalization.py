@@ -135,6 +135,17 @@ def test_result_does_not_depend_on_threads():
         np.testing.assert_array_equal(one, many)
 
 
+@pytest.mark.parametrize("order", [np.arange(3000), np.random.default_rng(1).permutation(3000)])
+def test_products_of_many_genes_and_cells_in_any_order_of_genes(order):
+    """More cells, genes and columns than a block holds; indices of a selection are not sorted."""
+    rng = np.random.default_rng(0)
+    Z = rank_normalize(sp.random(300, 3000, 0.02, "csr", random_state=0))[:, order]
+    A, B = rng.normal(size=(300, 70)), rng.normal(size=(3000, 70))
+    dense = Z.toarray().astype(float)
+    np.testing.assert_allclose(Z @ B, dense @ B, atol=1e-5)
+    np.testing.assert_allclose(Z.T_dot(A), dense.T @ A, atol=1e-5)
+
+
 def test_calls_from_several_threads_agree():
     X = sp.csr_matrix(counts().astype(np.float32))
     found: list[np.ndarray] = []
