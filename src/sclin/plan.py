@@ -146,8 +146,8 @@ def size_of(dataset: str | Path) -> Size:
             return Size(path.name, *_shape(path))
     entry = catalogue()[str(dataset)]
     if entry.tier in ("packaged", "simulated"):
-        X = load(entry.name).X
-        return Size(entry.name, *X.shape, (X.nnz / X.shape[0],) * 2)
+        cells = load(entry.name)
+        return Size(entry.name, cells.n_obs, cells.n_vars, (cells.X.nnz / cells.n_obs,) * 2)
     if not (entry.n_obs and entry.n_vars):
         raise DataError(
             f"The catalogue does not know how many cells and genes {entry.name} has.\n"
@@ -304,5 +304,6 @@ def _layers(task: str, model: Any, size: Size, rate: float) -> Cost:
     if disk[1] > (free := shutil.disk_usage(cache_dir()).free):
         free_gb = f"{free / 1e9:,.3g} GB are free"
         lacking.append(f"It may not fit on the disk ({free_gb}): --keep few layers, one --pooling.")
-    found = (tuple(map(float, pair)) for pair in (flop / rate * ends, memory, disk, hours))
-    return Cost(task, size, *found, tuple(lacking))
+    costs: list[Range] = [(low, high) for low, high in (flop / rate * ends, memory, disk, hours)]
+    seconds, held, kept, gpu = costs
+    return Cost(task, size, seconds, held, kept, gpu, tuple(lacking))
