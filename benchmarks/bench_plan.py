@@ -79,7 +79,7 @@ def table(jobs=JOBS) -> pd.DataFrame:
             cells = annotated(Path(folder))
             cells.var_names = [f"ENSG{i:011d}" for i in range(n_genes)]
             cells.write_h5ad(file)
-            cells[:150].write_h5ad(file.with_name("small.h5ad"))
+            cells[:300].write_h5ad(file.with_name("small.h5ad"))
             cost = plan.plan(task, file, rates=rates)
             done = subprocess.check_output(
                 [sys.executable, __file__, task, str(file)], env=environment(), text=True
