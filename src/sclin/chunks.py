@@ -284,12 +284,14 @@ def connect(address: str | None = None, *, n_workers: int | None = None, wait: f
     InputError
         No scheduler answers.
     """
+    import dask
     from distributed import Client, LocalCluster
 
     if address is None:
-        return Client(
-            LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=":0")
-        )
+        here: Any = {"threads_per_worker": 1, "dashboard_address": ":0"}
+        # Blocks are alike, and cost more to move than to wait for.
+        with dask.config.set({"distributed.scheduler.work-stealing": False}):
+            return Client(LocalCluster(n_workers=n_workers, **here))
     try:
         return Client(address, timeout=wait)
     except (OSError, ValueError) as error:
