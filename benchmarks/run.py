@@ -77,14 +77,14 @@ def main() -> None:
             found = measure(bench, quick=asked.quick, repeats=asked.repeats)
             kept = [part for part in (done[done["bench"] != bench], found) if len(part)]
             save(done := pd.concat(kept, ignore_index=True), "speed")
-        here |= {
-            "sizes": "quick" if asked.quick else "full",
-            "minutes": round((time.perf_counter() - began) / 60, 1),
-        }
+        here["sizes"] = "quick" if asked.quick else "full"
+        if not asked.only:  # else it is the time of one part
+            here["minutes"] = round((time.perf_counter() - began) / 60, 1)
         save(pd.DataFrame(here.items(), columns=["what", "value"]), "machine")
         save(aims.table(), "aims")
     print(f"\n{aims.table().to_string(index=False, float_format='%.3g')}\n")
-    print(f"{here['processor']}, {here['threads']} threads, {here['minutes']} minutes")
+    took = (time.perf_counter() - began) / 60
+    print(f"{here['processor']}, {here['threads']} threads, {took:.1f} minutes")
 
 
 if __name__ == "__main__":

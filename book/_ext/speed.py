@@ -153,10 +153,11 @@ def speed_machine(root: Path) -> str:
         return NONE
     here = found.set_index("what")["value"]
     tried = " These tables are of small sizes, for a try." * (here["sizes"] == "quick")
-    versions = here.loc["python":].drop(["sizes", "minutes"])
+    took = f" in {here['minutes']} minutes" if "minutes" in here else ""
+    versions = here.loc["python":].drop(["sizes", "minutes"], errors="ignore")
     packages = ", ".join(f"{name} {number}" for name, number in versions.items())
     return (
-        f"Measured on {here['date']} in {here['minutes']} minutes: {here['processor']}, "
+        f"Measured on {here['date']}{took}: {here['processor']}, "
         f"{here['cores']} cores, {here['threads']} threads for each way, {here['memory_gb']} GB, "
         f"load {here['load_before']} before the start.{tried}\nA copy moves {here['copy_gb_s']} "
         f"GB/s there, a triad {here['triad_gb_s']} GB/s, and a product of two large matrices in "
