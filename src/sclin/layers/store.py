@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,15 +156,19 @@ class LayerStore:
                 "ranges are missing. Run the same extraction again; it goes on where it stopped."
             )
         found = np.empty(self._group["obsm"][key].shape, "<f4")
-        for number in range(self._marks.size):
+
+        def fill(number: int) -> None:
             part = found[slice(*self.range(number))]
             file = self.path / "obsm" / key / "c" / f"{number}" / "0"
             if not file.exists():  # zarr writes no chunk that is all NaN
                 part[:] = np.nan
-                continue
+                return
             with file.open("rb", buffering=0) as stream:  # a chunk is its numbers alone
                 if stream.readinto(part.data) < part.nbytes:
                     raise ModelError(f"{file} is cut: sclin layers verify --repair, and extract.")
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(fill, range(self._marks.size)))
         return found
 
     def rows(self, adata: ad.AnnData) -> NDArray[np.int64]:
