@@ -109,6 +109,12 @@ def test_one_sentence_per_line(book):
                 assert not re.search(r"[a-z)%]\.\s+[A-Z][a-z]", body), line
 
 
+def test_no_query_names_a_column_as_numexpr_names_a_function(text):
+    # Where numexpr is installed, pandas hands queries to it, and `sign > 0` compares a function.
+    taken = r"sign|where|sqrt|exp|log|log10|abs|floor|ceil|round|real|imag|sum|prod|min|max|isnan"
+    assert not re.findall(rf"""query\(["'].*\b({taken})\b *[<>=!]""", text)
+
+
 def test_code_cells_pass_ruff(tmp_path):
     for name in NAMES:
         jupytext.write(jupytext.read(FOLDER / f"{name}.md"), tmp_path / f"{name}.ipynb")

@@ -90,7 +90,8 @@ def test_depth_is_confounded_and_matching_removes_it():
 
 
 def test_corrected_recovers_targets_better_than_published(network):
-    edges = network.uns["sclin"]["truth"]["edges"].query("sign > 0")
+    edges = network.uns["sclin"]["truth"]["edges"]
+    edges = edges[edges["sign"] > 0]
     tfs = list(network.var_names[network.var["tf"]])
     corrected, published, null = {}, {}, {}
     rng = np.random.default_rng(0)
