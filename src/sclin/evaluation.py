@@ -302,7 +302,7 @@ def _pairs(X: Any, rows: NDArray[np.intp], targets: Sequence[Any]) -> pd.DataFra
 def _classes(estimator: Any, X: Any, proba: pd.DataFrame | None) -> NDArray[Any]:
     """The class that a head names each cell; what it told already is not computed again."""
     last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
-    if isinstance(last, _BY_PROBABILITY) and proba is not None:
+    if type(last) in _BY_PROBABILITY and proba is not None:  # a subclass may name by another rule
         return estimator.classes_[proba.to_numpy().argmax(axis=1)]
     return np.asarray(estimator.predict(X))
 

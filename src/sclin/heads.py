@@ -55,9 +55,14 @@ class _Centred(ClassifierMixin, BaseEstimator):
         self.scale_ = np.sqrt(variance.sum()) / 10 or 1.0
         return Standardized(X, self.mean_, self.scale_), codes
 
-    def _centred(self, X: Any) -> Standardized:
+    def _of_centred(self, function: Callable[[Standardized], Any], X: Any) -> NDArray[np.float64]:
+        """Apply a function of centred cells, a block at a time."""
         check_is_fitted(self)
-        return Standardized(_validated(self, X, reset=False), self.mean_, self.scale_)
+
+        def step(block: Any) -> Any:
+            return function(Standardized(block, self.mean_, self.scale_))
+
+        return gather(map_cells(step, _validated(self, X, reset=False)))
 
     def _scores(self, X: Any) -> NDArray[np.float64]:
         raise NotImplementedError
@@ -140,7 +145,7 @@ class LogisticHead(_Centred):
         return W[:-1].T, W[-1]
 
     def _scores(self, X: Any) -> NDArray[np.float64]:
-        return self._centred(X).dot(self.coef_.T) + self.intercept_
+        return self._of_centred(lambda Z: Z.dot(self.coef_.T) + self.intercept_, X)
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Class probabilities, shape ``(n_cells, n_classes)``."""
@@ -176,10 +181,9 @@ class KNNHead(_Centred):
             yield rows, likeness / _lengths(block)[:, None]
 
     def _scores(self, X: Any) -> NDArray[np.float64]:
-        return gather(map_cells(self._votes, _validated(self, X, reset=False)))
+        return self._of_centred(self._votes, X)
 
-    def _votes(self, X: Any) -> NDArray[np.float64]:
-        Z = self._centred(X)
+    def _votes(self, Z: Standardized) -> NDArray[np.float64]:
         votes = np.zeros((Z.shape[0], len(self.classes_)))
         for rows, cosine in self._cosines(Z):
             near = np.argpartition(-cosine, self.n_neighbors - 1, axis=1)[:, : self.n_neighbors]
@@ -191,11 +195,10 @@ class KNNHead(_Centred):
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """How well each cell fits what was learnt: its cosine with the nearest training cell."""
-        return gather(map_cells(self._nearest, _validated(self, X, reset=False)))
+        return self._of_centred(self._nearest, X)
 
-    def _nearest(self, X: Any) -> NDArray[np.float64]:
-        cosines = self._cosines(self._centred(X))
-        return np.concatenate([cosine.max(axis=1) for _, cosine in cosines])
+    def _nearest(self, Z: Standardized) -> NDArray[np.float64]:
+        return np.concatenate([cosine.max(axis=1) for _, cosine in self._cosines(Z)])
 
 
 class CentroidHead(_Centred):
@@ -209,15 +212,15 @@ class CentroidHead(_Centred):
         return self
 
     def _scores(self, X: Any) -> NDArray[np.float64]:
-        return self._centred(X).dot(self.directions_)
+        return self._of_centred(lambda Z: Z.dot(self.directions_), X)
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """How well each cell fits what was learnt: its cosine with the nearest average."""
-        return gather(map_cells(self._nearest, _validated(self, X, reset=False)))
+        return self._of_centred(self._nearest, X)
 
-    def _nearest(self, X: Any) -> NDArray[np.float64]:
-        lengths = [_lengths(block) for _, block in _blocks(self._centred(X))]
-        return self._scores(X).max(axis=1) / np.concatenate(lengths)
+    def _nearest(self, Z: Standardized) -> NDArray[np.float64]:
+        lengths = [_lengths(block) for _, block in _blocks(Z)]
+        return Z.dot(self.directions_).max(axis=1) / np.concatenate(lengths)
 
 
 class ProjectionHead(CentroidProjection):

@@ -44,6 +44,7 @@ def ask(fitted, cells):
     return found if hasattr(fitted, "predict") else dense(found)
 
 
+@pytest.mark.filterwarnings("error:X does not have valid feature names")  # the cells do have them
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_an_estimator_puts_genes_in_order_or_refuses(name, cells, permuted) -> None:
     fitted = ESTIMATORS[name].fit(cells, cells.obs["cell_type"].astype(str).to_numpy())
