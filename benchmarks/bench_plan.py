@@ -53,12 +53,12 @@ def do(task: str, file: Path) -> None:
 
     small = file.with_name("small.h5ad")
     if task in plan.TASKS:
-        plan.TASKS[task][0](small)
+        plan.TASKS[task].do(small)
     else:
         model = model_of(task.removeprefix("layers:"), list(datasets.load(small).var_names))
     start = time.perf_counter()
     if task in plan.TASKS:
-        plan.TASKS[task][0](file)
+        plan.TASKS[task].do(file)
     else:
         layers.extract(model, datasets.load(file), file.with_name("store"), progress=False)
     print("\n" + json.dumps({"measured": time.perf_counter() - start, "peak_mb": peak_mb()}))

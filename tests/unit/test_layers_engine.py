@@ -152,6 +152,9 @@ def test_input_on_disk_gives_the_same(tmp_path):
     for kind in ("h5ad", "zarr"):
         store = layers.extract(model, tmp_path / f"x.{kind}", tmp_path / kind, progress=False)
         np.testing.assert_array_equal(store.read(3), wanted)
+    lazy = ad.experimental.read_lazy(tmp_path / "x.h5ad")
+    store = layers.extract(model, lazy, tmp_path / "lazy", progress=False)
+    np.testing.assert_array_equal(store.read(3), wanted)
 
 
 def _run(store, stuck=None, **env):

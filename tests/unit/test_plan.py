@@ -38,9 +38,14 @@ def test_ends_are_in_order_and_grow_with_the_cells(task):
     assert (many.seconds == few.seconds) == capped, "judge draws 5,000 cells, the others take all"
 
 
-def test_the_line_goes_through_what_was_measured():
-    low, high = plan.plan("rank", "3000x20000x1000", rates=RATES).seconds
-    assert low == pytest.approx(2.0 / 1.25) and high == pytest.approx(2.0 * 1.25)
+@pytest.mark.parametrize(
+    ("task", "n_cells", "seconds"),
+    [("rank", 3000, 2.0), ("rank", 9000, 5.0), ("evaluate", 1000, 0.6), ("evaluate", 9000, 19.8)],
+)
+def test_the_law_goes_through_what_was_measured(task, n_cells, seconds):
+    bent = RATES | {"evaluate": [(1e6, 0.6), (3e6, 3.0)]}  # t = 0.4 w + 0.2 w squared
+    low, high = plan.plan(task, f"{n_cells}x20000x1000", rates=bent).seconds
+    assert (low, high) == pytest.approx((seconds / 1.5, seconds * 1.5))
 
 
 def test_operations_are_those_of_every_parameter():

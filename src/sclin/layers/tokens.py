@@ -16,6 +16,7 @@ import scipy.sparse as sp
 import zarr
 from numpy.typing import NDArray
 
+from sclin.chunks import lazy
 from sclin.errors import DataError, InputError, ModelError, unknown
 from sclin.matrices import GENE_COLUMNS, strip_versions, value_kind
 
@@ -304,7 +305,7 @@ def open_cells(cells: ad.AnnData | str | Path) -> ad.AnnData:
         When the file is missing, not readable, or stored by column (CSC).
     """
     if isinstance(cells, ad.AnnData):
-        adata = cells
+        adata = lazy(cells) if hasattr(cells.X, "dask") else cells
     else:
         path = Path(cells)
         if not path.exists():
@@ -332,12 +333,13 @@ def _open_zarr(path: Path) -> ad.AnnData:
 def read_rows(
     adata: ad.AnnData, start: int, stop: int, *, layer: str | None = None
 ) -> sp.csr_matrix:
-    """Read a range of cells as CSR, ``(stop - start, n_genes)``, from memory or from disk."""
+    """Read a range of cells as CSR, ``(stop - start, n_genes)``, wherever they are."""
     matrix = adata.X if layer is None else adata.layers.get(layer)
     if matrix is None:
         what = "X is empty" if layer is None else f"There is no layer {layer!r}"
         raise InputError(f"{what}; the AnnData has layers {list(adata.layers)}.")
-    return sp.csr_matrix(matrix[start:stop])
+    rows = matrix[start:stop]
+    return sp.csr_matrix(rows.compute() if hasattr(rows, "dask") else rows)
 
 
 def fingerprints(
