@@ -285,13 +285,13 @@ def connect(address: str | None = None, *, n_workers: int | None = None, wait: f
         No scheduler answers.
     """
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     if address is None:
         here: Any = {"threads_per_worker": 1, "dashboard_address": ":0"}
         # Blocks are alike, and cost more to move than to wait for.
         with dask.config.set({"distributed.scheduler.work-stealing": False}):
-            return Client(LocalCluster(n_workers=n_workers, **here))
+            return Client(n_workers=n_workers, **here)  # a cluster of its own closes with it
     try:
         return Client(address, timeout=wait)
     except (OSError, ValueError) as error:

@@ -3,6 +3,7 @@
 import os
 from contextlib import suppress
 from functools import partial
+from multiprocessing import active_children
 
 import anndata as ad
 import dask.array as dask_array
@@ -95,7 +96,6 @@ def test_evaluate_gives_the_same_table(cells, tmp_path):
 
 
 def test_workers_give_the_same_bits_although_one_is_lost(cells, tmp_path):
-
     lazy = cells.copy()
     lazy.X = dask_array.from_array(cells.X, chunks=(20, -1))
     dies_once = chunks.map_cells(partial(_die_once, mark=tmp_path / "died"), chunks.opened(lazy.X))
@@ -105,6 +105,7 @@ def test_workers_give_the_same_bits_although_one_is_lost(cells, tmp_path):
     with chunks.connect(n_workers=2):
         beside = ImplicitPCA(n_components=5).fit(dies_once).components_
     assert (tmp_path / "died").exists()
+    assert not [child for child in active_children() if "Dask" in child.name]
     np.testing.assert_array_equal(beside, alone)
 
 
