@@ -19,10 +19,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from importlib.machinery import SourceFileLoader
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
 from types import ModuleType
@@ -222,9 +224,13 @@ def _loaded_modules(cell: Any) -> list[str]:
     return sorted(str(file.relative_to(PACKAGE)) for file in modules | tables)
 
 
+@cache
 def _versions() -> dict[str, str]:
-    installed = {d.name: d.version for d in distributions()} | {"python": platform.python_version()}
-    return {name: installed.get(name, "not installed") for name in LIBRARIES.split()}
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES.split():  # one by one: to read those of all that is installed takes long
+        with suppress(PackageNotFoundError):
+            found.setdefault(name, version(name))
+    return {name: found.get(name, "not installed") for name in LIBRARIES.split()}
 
 
 def _renew_prose(source: Any, executed: Any) -> Any:

@@ -16,9 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer, get_scorer_names, precision_recall_fscore_support
+from sklearn.utils import gen_batches
 from sklearn.utils.metaestimators import available_if
 
 from sclin.errors import InputError, unknown
+
+_AT_ONCE = 1 << 20  # counts of units and outcomes drawn in one call
 
 
 def permuted(y: ArrayLike, *, groups: ArrayLike | None = None, seed: int = 0) -> NDArray[Any]:
@@ -219,12 +222,12 @@ def _resampled(
     counts: NDArray[np.integer], n_boot: int, rng: np.random.Generator, draw_units: bool
 ) -> NDArray[np.floating]:
     """Resample units, or take each once, then cells within each; shape (n_boot, outcomes)."""
-    sizes = counts.sum(axis=1)
-    shares = counts / sizes[:, None]
-    draws, units = np.empty((n_boot, counts.shape[1])), np.arange(len(counts))
-    for b in range(n_boot):
-        chosen = rng.choice(units, size=len(units)) if draw_units else units
-        draws[b] = rng.multinomial(sizes[chosen], shares[chosen]).sum(axis=0)
+    n, sizes = len(counts), counts.sum(axis=1)
+    shares, draws = counts / sizes[:, None], np.empty((n_boot, counts.shape[1]))
+    for at in gen_batches(n_boot, 1 if draw_units else 1 + _AT_ONCE // counts.size):
+        chosen = rng.integers(n, size=n) if draw_units else slice(None)
+        size = (len(draws[at]), n)
+        draws[at] = rng.multinomial(sizes[chosen], shares[chosen], size=size).sum(axis=1)
     return draws
 
 
