@@ -7,6 +7,8 @@ species, perturbations), and return numbers with an interval and an n.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from inspect import signature
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -103,6 +105,13 @@ def _ends(draws: NDArray[np.floating]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def _takes_axis(statistic: Callable[..., float]) -> bool:
+    """Whether a statistic can score many resamples in one call, as `numpy.mean` can."""
+    with suppress(ValueError):  # some functions of C do not tell
+        return "axis" in signature(statistic).parameters
+    return False
+
+
 def bootstrap(
     statistic: Callable[..., float],
     *arrays: ArrayLike,
@@ -116,7 +125,8 @@ def bootstrap(
     ----------
     statistic
         Function of the arrays that returns one number; it may return NaN for a resample that
-        it cannot score, which is then left out of the interval.
+        it cannot score, which is then left out of the interval. One with an option ``axis``
+        scores many resamples in one call.
     *arrays
         Arrays of one length, resampled together along their first axis.
     groups
@@ -150,12 +160,15 @@ def bootstrap(
     if values.shape != (size,):
         raise InputError(f"groups has shape {values.shape}; {size} rows need {size} values.")
     units = list(pd.Series(values).groupby(values).indices.values())
-    rng = np.random.default_rng(seed)
-    draws = np.empty(n_boot)
-    for b in range(n_boot):
-        chosen = rng.integers(len(units), size=len(units))
-        rows = chosen if groups is None else np.concatenate([units[i] for i in chosen])
-        draws[b] = statistic(*(a[rows] for a in columns))
+    rng, n, draws = np.random.default_rng(seed), len(units), np.empty(n_boot)
+    at_once = groups is None and all(c.ndim == 1 for c in columns) and _takes_axis(statistic)
+    for at in gen_batches(n_boot, 1 + _AT_ONCE // size if at_once else 1):
+        chosen = rng.integers(n, size=(len(draws[at]), n))
+        if at_once:
+            draws[at] = statistic(*(c[chosen] for c in columns), axis=1)
+        else:
+            rows = chosen[0] if groups is None else np.concatenate([units[i] for i in chosen[0]])
+            draws[at] = statistic(*(c[rows] for c in columns))
     low, high = _ends(draws)
     return Interval(float(statistic(*columns)), low, high, len(units))
 
