@@ -293,10 +293,15 @@ def _unseen(y: NDArray[Any], folds: Sequence[Fold]) -> Iterator[tuple[Any, ...]]
 
 
 @_one_thread
-def _pairs(X: Any, rows: NDArray[np.intp], targets: Sequence[Any]) -> pd.DataFrame | None:
-    """Products of all pairs of training cells, which folds and wide logistic heads share."""
+def _pairs(
+    X: Any, folds: Sequence[NDArray[np.intp]], targets: Sequence[Any]
+) -> pd.DataFrame | None:
+    """Products of all pairs of the cells of `X`, on which folds and wide logistic heads train."""
     most = max([j.max_cells for *_, j in targets if isinstance(j, LogisticHead)], default=0)
-    return pd.DataFrame(products(X), rows, rows) if len(rows) < min(X.shape[1], most) else None
+    if max(map(len, folds)) > min(X.shape[1] - 1, most):
+        return None
+    rows = np.unique(np.concatenate(folds))
+    return pd.DataFrame(products(X), rows, rows)
 
 
 def _classes(estimator: Any, X: Any, proba: pd.DataFrame | None) -> NDArray[Any]:
@@ -323,7 +328,7 @@ def _fit_fold(
     new = not np.isin(y[test], y[train]).all()
     if X is None:
         X_train, X_test = embed(thing, cells[train], cells[train], cells[test], name=name)
-        pairs = _pairs(X_train, train, targets)
+        pairs = _pairs(X_train, [train], targets)
     else:
         X_train, X_test = X[train], X[test]
     found: list[Any] = []
@@ -351,8 +356,8 @@ def _fit_folds(
 ) -> list[tuple[Any, ...]]:  # fmt: skip
     """What each target says of each fold; a representation of single cells is computed once."""
     X = embed(thing, cells, cells, name=name)[0] if getattr(thing, "per_cell", False) else None
-    rows = np.unique(np.concatenate([train for _, train, _ in folds]))
-    pairs = None if X is None else _pairs(X[rows], rows, targets)
+    trains = [train for _, train, _ in folds]
+    pairs = None if X is None else _pairs(X[np.unique(np.concatenate(trains))], trains, targets)
     fit = delayed(partial(_fit_fold, name, thing, X, pairs, cells, y, targets, seed))
     found = []
     for outcome in Parallel(n_jobs=n_jobs, return_as="generator")(map(fit, folds)):

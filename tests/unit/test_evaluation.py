@@ -122,7 +122,8 @@ def test_wide_logistic_fits_share_the_products_of_all_pairs(wide_cells, monkeypa
     few = wide_cells[np.random.default_rng(0).choice(wide_cells.n_obs, 100, replace=False)].copy()
     asked, products = [], ev.products
     monkeypatch.setattr(ev, "products", lambda X: asked.append(X.shape[0]) or products(X))
-    judges = {"one": hd.head("logistic"), "other": hd.head("logistic", C=0.1)}
+    n = {"max_cells": 99}  # of a fit, not of all folds
+    judges = {"one": hd.head("logistic", **n), "other": hd.head("logistic", C=0.1, **n)}
     things = {"representations": ["rank"], "controls": True, "n_boot": 2}
     found = sclin.evaluate(few, "cell_type", heads=judges, **things, **BY_DONOR)
     assert asked == [few.n_obs]
