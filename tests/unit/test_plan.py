@@ -39,13 +39,14 @@ def test_ends_are_in_order_and_grow_with_the_cells(task):
 
 
 @pytest.mark.parametrize(
-    ("task", "n_cells", "seconds"),
-    [("rank", 3000, 2.0), ("rank", 9000, 5.0), ("evaluate", 1000, 0.6), ("evaluate", 9000, 19.8)],
-)
-def test_the_law_goes_through_what_was_measured(task, n_cells, seconds):
-    bent = RATES | {"evaluate": [(1e6, 0.6), (3e6, 3.0)]}  # t = 0.4 w + 0.2 w squared
+    ("task", "n_cells", "square", "cube"),
+    [("rank", 3000, 2, 2), ("rank", 9000, 5, 5), ("evaluate", 1000, 0.6, 0.6),
+     ("evaluate", 3000, 3, 3), ("evaluate", 9000, 0.4 * 9 + 0.2 * 81, 0.55 * 9 + 0.05 * 729)],
+)  # fmt: skip
+def test_the_laws_go_through_what_was_measured(task, n_cells, square, cube):
+    bent = RATES | {"evaluate": [(1e6, 0.6), (3e6, 3.0)]}
     low, high = plan.plan(task, f"{n_cells}x20000x1000", rates=bent).seconds
-    assert (low, high) == pytest.approx((seconds / 1.5, seconds * 1.5))
+    assert (low, high) == pytest.approx((square / 1.4, cube * 1.4))
 
 
 def test_operations_are_those_of_every_parameter():
