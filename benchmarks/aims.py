@@ -133,23 +133,14 @@ def table() -> pd.DataFrame:
             value = aim.value()
         except (KeyError, IndexError, FileNotFoundError):
             value = np.nan  # not measured yet
-        ends = [f"at least {aim.low:g}"] * (aim.low > -np.inf) + [f"at most {aim.high:g}"] * (
-            aim.high < np.inf
+        low, high = np.isfinite([aim.low, aim.high])
+        ends = (
+            f"{aim.low:g} to {aim.high:g}"
+            if low and high
+            else (f"at least {aim.low:g}" if low else f"at most {aim.high:g}")
         )
-        met = (
-            "not measured"
-            if np.isnan(value)
-            else "met"
-            if aim.low <= value <= aim.high
-            else "not met"
-        )
-        rows.append(
-            {
-                "bench": aim.bench,
-                "what": aim.what,
-                "aim": ", ".join(ends),
-                "value": value,
-                "met": met,
-            }
-        )
+        met = "met" if aim.low <= value <= aim.high else "not met"
+        met = "not measured" if np.isnan(value) else met
+        row = {"bench": aim.bench, "what": aim.what, "aim": ends, "value": value, "met": met}
+        rows.append(row)
     return pd.DataFrame(rows)

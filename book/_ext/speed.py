@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from itertools import cycle
 from pathlib import Path
 
@@ -35,9 +37,20 @@ OURS = "sclin"
 NONE = ":::{note}\nNothing was measured yet: `make bench` does it.\n:::"
 
 
-def _read(root: Path, name: str) -> pd.DataFrame | None:
-    file = root / "benchmarks" / "results" / f"{name}.csv"
-    return pd.read_csv(file) if file.exists() else None
+def _of(*names: str) -> Callable[[Callable[..., str]], Callable[[Path], str]]:
+    """Give a passage its tables, or say that they were not measured."""
+
+    def passage(write: Callable[..., str]) -> Callable[[Path], str]:
+        @wraps(write)
+        def filled(root: Path) -> str:
+            files = [root / "benchmarks" / "results" / f"{name}.csv" for name in names]
+            if not all(file.exists() for file in files):
+                return NONE
+            return write(root, *map(pd.read_csv, files))
+
+        return filled
+
+    return passage
 
 
 def _slope(seconds: pd.Series) -> float:
@@ -56,9 +69,9 @@ def _said(table: pd.DataFrame, bench: str, column: str) -> pd.DataFrame:
     return rows.groupby(["way", "n_cells"], sort=False)[column].agg(["median", "min", "max"])
 
 
-def _draw(root: Path, column: str, scale: float, label: str) -> str:
+def _draw(root: Path, table: pd.DataFrame, column: str, scale: float, label: str) -> str:
     """Log-log panels, one a benchmark; return the path of the picture."""
-    table, path = _read(root, "speed"), root / "book" / "_generated" / f"speed_{column}.svg"
+    path = root / "book" / "_generated" / f"speed_{column}.svg"
     if (
         path.exists()
         and path.stat().st_mtime > (root / "benchmarks/results/speed.csv").stat().st_mtime
@@ -102,9 +115,9 @@ def _draw(root: Path, column: str, scale: float, label: str) -> str:
     return f"_generated/{path.name}"
 
 
-def _alt(root: Path, column: str, unit: str, scale: float = 1.0) -> str:
+def _alt(table: pd.DataFrame, column: str, unit: str, scale: float = 1.0) -> str:
     """What the figure shows at the largest size of each way, in words."""
-    table, told = _read(root, "speed"), []
+    told = []
     for bench, title in TITLES.items():
         said = _said(table, bench, column)["median"] / scale
         ways = [
@@ -116,41 +129,38 @@ def _alt(root: Path, column: str, unit: str, scale: float = 1.0) -> str:
     return ". ".join(told)
 
 
-def speed_seconds(root: Path) -> str:
+@_of("speed")
+def speed_seconds(root: Path, table: pd.DataFrame) -> str:
     """Draw seconds against cells."""
-    if _read(root, "speed") is None:
-        return NONE
-    file = _draw(root, "seconds", 1, "seconds")
+    file = _draw(root, table, "seconds", 1, "seconds")
     return (
         "{numref}`fig-speed` draws each benchmark at several sizes.\nA line ends where a way takes "
         "minutes, or does not fit in memory.\n\n"
         f":::{{figure}} {file}\n:name: fig-speed\n:width: 100%\n:alt: Log-log lines of seconds "
-        f"against cells. {_alt(root, 'seconds', 's')}.\n\nSeconds against cells, both on "
+        f"against cells. {_alt(table, 'seconds', 's')}.\n\nSeconds against cells, both on "
         "logarithmic axes. Points are medians of the repeats, bars reach from the fastest to the "
         "slowest. The number behind a name is its slope: 1 means twice the time for twice the "
         "cells. Dashed: a limit that no code goes below.\n:::"
     )
 
 
-def speed_memory(root: Path) -> str:
+@_of("speed")
+def speed_memory(root: Path, table: pd.DataFrame) -> str:
     """Draw peak memory against cells."""
-    if _read(root, "speed") is None:
-        return NONE
-    file = _draw(root, "peak_mb", 1000, "GB at the peak")
+    file = _draw(root, table, "peak_mb", 1000, "GB at the peak")
     return (
         "{numref}`fig-speed-memory` draws the peaks of the same processes.\nSome hundred megabytes "
         "of each are Python and its libraries.\n\n"
         f":::{{figure}} {file}\n:name: fig-speed-memory\n:width: 100%\n:alt: Log-log lines of peak "
-        f"memory against cells. {_alt(root, 'peak_mb', 'GB', 1000)}.\n\nLargest memory that a way "
+        f"memory against cells. {_alt(table, 'peak_mb', 'GB', 1000)}.\n\nLargest memory that a way "
         "held, its libraries and its input included. A way is a process of its own; of Dask, all "
         "its processes count. Numbers behind the names are slopes.\n:::"
     )
 
 
-def speed_machine(root: Path) -> str:
+@_of("machine")
+def speed_machine(_: Path, found: pd.DataFrame) -> str:
     """Say where the tables were measured."""
-    if (found := _read(root, "machine")) is None:
-        return NONE
     here = found.set_index("what")["value"]
     tried = " These tables are of small sizes, for a try." * (here["sizes"] == "quick")
     took = f" in {here['minutes']} minutes" if "minutes" in here else ""
@@ -165,9 +175,9 @@ def speed_machine(root: Path) -> str:
     )
 
 
-def _beside(root: Path) -> list[tuple[str, str, int, float, float]]:
+def _beside(table: pd.DataFrame) -> list[tuple[str, str, int, float, float]]:
     """Benchmark, peer, cells, and time and memory of the peer in multiples of ours."""
-    table, found = _read(root, "speed"), []
+    found = []
     for bench in TITLES:
         seconds, memory = (_said(table, bench, c)["median"] for c in ("seconds", "peak_mb"))
         for way in seconds.index.get_level_values("way").unique():
@@ -179,17 +189,15 @@ def _beside(root: Path) -> list[tuple[str, str, int, float, float]]:
     return found
 
 
-def speed_losses(root: Path) -> str:
+@_of("speed", "aims")
+def speed_losses(_: Path, table: pd.DataFrame, aims: pd.DataFrame) -> str:
     """Name first where a peer is faster or smaller, and which aims are not met."""
-    if _read(root, "speed") is None:
-        return NONE
     lines = [
         f"- **{TITLES[bench]}**, {n:,} cells: {way} takes {_number(times)} of our time and "
         f"{_number(memory)} of our memory."
-        for bench, way, n, times, memory in _beside(root)
+        for bench, way, n, times, memory in _beside(table)
         if times < 1 or memory < 1
     ]
-    aims = _read(root, "aims")
     lines += [
         f"- **Not met**, {row.bench.replace('_', ' ')}: {_number(row.value)} {row.what}; "
         f"the aim is {row.aim}."
@@ -201,23 +209,21 @@ def speed_losses(root: Path) -> str:
     )
 
 
-def speed_peers(root: Path) -> str:
+@_of("speed")
+def speed_peers(_: Path, table: pd.DataFrame) -> str:
     """Time and memory of every peer in multiples of ours."""
-    if _read(root, "speed") is None:
-        return NONE
     rows = [
         [TITLES[bench], way, f"{n:,}", _number(times), _number(memory)]
-        for bench, way, n, times, memory in _beside(root)
+        for bench, way, n, times, memory in _beside(table)
     ]
     return tables.markdown(
         rows, ["Benchmark", "Peer", "Cells", "Times our time", "Times our memory"]
     )
 
 
-def speed_limits(root: Path) -> str:
+@_of("speed")
+def speed_limits(_: Path, table: pd.DataFrame) -> str:
     """How far each benchmark is from what no code goes below."""
-    if (table := _read(root, "speed")) is None:
-        return NONE
     rows = []
     for bench, limit in LIMITS.items():
         said = _said(table, bench, "seconds")["median"]
@@ -230,23 +236,21 @@ def speed_limits(root: Path) -> str:
     return tables.markdown(rows, head)
 
 
-def speed_aims(root: Path) -> str:
-    """List every aim with what was measured."""
-    if (aims := _read(root, "aims")) is None:
-        return NONE
+@_of("aims")
+def speed_aims(_: Path, aims: pd.DataFrame) -> str:
+    """List every aim with what was measured; a narrow screen shows the figures first."""
     rows = [
-        [row.bench.replace("_", " "), row.what, row.aim,
-         "–" if pd.isna(row.value) else _number(row.value),
-         f"**{row.met}**" if row.met == "not met" else row.met]
+        ["–" if pd.isna(row.value) else _number(row.value), row.aim,
+         f"**{row.met}**" if row.met == "not met" else row.met,
+         f"{row.bench.replace('_', ' ')}: {row.what}"]
         for row in aims.itertuples()
     ]  # fmt: skip
-    return tables.markdown(rows, ["Benchmark", "What", "Aim", "Measured", ""])
+    return tables.markdown(rows, ["Measured", "Aim", "", "Of what"])
 
 
-def speed_plan(root: Path) -> str:
+@_of("plan")
+def speed_plan(_: Path, found: pd.DataFrame) -> str:
     """Set what `sclin plan` said beside what the jobs took."""
-    if (found := _read(root, "plan")) is None:
-        return NONE
     rows = [
         [f"`{row.job}`", f"{row.n_cells:,} x {row.n_genes:,}",
          f"{_number(row.low)} to {_number(row.high)} s", f"{_number(row.measured)} s",
@@ -258,13 +262,9 @@ def speed_plan(root: Path) -> str:
     return tables.markdown(rows, head)
 
 
-def speed_gpu(root: Path) -> str:
+@_of("gpu_speed", "gpu_peers", "gpu_conformance")
+def speed_gpu(_: Path, speed: pd.DataFrame, peers: pd.DataFrame, errors: pd.DataFrame) -> str:
     """Layers on a GPU: speed, the peers on the same card, errors by precision."""
-    speed, peers, errors = (
-        _read(root, f"gpu_{name}") for name in ("speed", "peers", "conformance")
-    )
-    if speed is None or peers is None or errors is None:
-        return NONE
     last = speed[speed["code"] == "after"]
     rows = [
         [row.model, row.precision, f"{row.cells:,}", f"{row.median_tokens:,.0f}",
