@@ -195,10 +195,10 @@ def _stored(adata: AnnData, *, key: str) -> NDArray[Any]:
 
 
 def _layer(adata: AnnData, *, model: str, layer: str, pooling: str | None = None) -> NDArray[Any]:
-    from sclin.layers import find_store
+    from sclin.layers.store import find_rows
 
-    store = find_store(model, adata)
-    return store.read(layer, pooling)[store.rows(adata)]
+    store, rows = find_rows(model, adata)
+    return store.read(layer, pooling)[rows]
 
 
 def _times_seen(X: sparse.csr_matrix) -> NDArray[np.intp]:

@@ -34,7 +34,7 @@ from sclin.layers.tokens import fingerprints
 if TYPE_CHECKING:
     from sclin.layers.models.base import Model
 
-__all__ = ["LayerStore", "find_store"]
+__all__ = ["LayerStore", "find_rows", "find_store"]
 
 #: Manifest entries that may differ when a run goes on in an existing store.
 _FREE = ("device", "licence", "versions")
@@ -450,6 +450,11 @@ def find_store(model: Model | str, adata: ad.AnnData) -> LayerStore:
     ModelError
         When no finished store of that model holds all the cells.
     """
+    return find_rows(model, adata)[0]
+
+
+def find_rows(model: Model | str, adata: ad.AnnData) -> tuple[LayerStore, NDArray[np.int64]]:
+    """Find the store as `find_store` does, and the rows of the cells in it."""
     name, sha = (model, None) if isinstance(model, str) else (model.name, model.checkpoint_sha256)
     folder = stores_folder()
     why, seen = [], set()
@@ -463,12 +468,10 @@ def find_store(model: Model | str, adata: ad.AnnData) -> LayerStore:
                 raise ModelError(f"{path.name} is of another checkpoint.")
             if store.unfinished:
                 raise ModelError(f"{path.name} is not finished.")
-            store.rows(adata)
+            return store, store.rows(adata)
         except ModelError as error:
             if path.name.startswith(f"{name}-"):
                 why.append(str(error))
-        else:
-            return store
     others = f"Stores there are of: {', '.join(sorted(seen)) or 'no model'}."
     raise ModelError(
         f"No layer store of {name!r} in {folder} holds these {adata.n_obs:,} cells. "

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -375,6 +376,11 @@ class Halving:
     reference: NDArray[np.float64]
     average: sparse.csr_matrix
 
+    @cached_property
+    def ranks(self) -> NDArray[np.float64]:
+        """Ranks of the pairs of the reference, about their mean and of unit length, ``(p, p)``."""
+        return squareform(_unit_ranks(self.reference))
+
 
 @dataclass(frozen=True)
 class Screen:
@@ -581,24 +587,23 @@ def score(
     }
 
 
+def _unit_ranks(matrix: NDArray[Any]) -> NDArray[np.float64]:
+    ranks = stats.rankdata(squareform(matrix, checks=False))
+    return scale(ranks) / np.sqrt(ranks.size)
+
+
 def _mantel_p(
     screen: Screen, similarities: Sequence[NDArray[Any]], n_permutations: int, seed: int
 ) -> float:
     """P value of the mean over halvings; one permutation of the names serves all halvings."""
-
-    def unit_ranks(matrix: NDArray[Any]) -> NDArray[np.float64]:
-        ranks = stats.rankdata(squareform(matrix, checks=False))
-        return scale(ranks) / np.sqrt(ranks.size)
-
-    goals = [squareform(unit_ranks(halving.reference)) for halving in screen.halvings]
-    found = [unit_ranks(matrix) for matrix in similarities]
+    found = [_unit_ranks(matrix) for matrix in similarities]
 
     def mean_agreement(keys: NDArray[np.intp], axis: int = -1) -> NDArray[np.float64]:
         total = np.zeros(keys.shape[:-1])
-        for halving, goal, ranks in zip(screen.halvings, goals, found, strict=True):
+        for halving, ranks in zip(screen.halvings, found, strict=True):
             order = keys[..., halving.members].argsort(axis=-1).argsort(axis=-1)
-            i, j = np.triu_indices(len(goal), 1)
-            total += goal[order[..., i], order[..., j]] @ ranks
+            i, j = np.triu_indices(halving.members.size, 1)
+            total += halving.ranks[order[..., i], order[..., j]] @ ranks
         return total
 
     names = (np.arange(len(screen.names)),)
