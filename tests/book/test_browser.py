@@ -33,14 +33,14 @@ CONTRAST = {"resultTypes": ["violations"], "runOnly": ["color-contrast"]}
 # Long pages are made of the same few elements; the colours of some speak for the others.
 LONG, COLOURS = ("/chapters/", "api", "genindex", "glossary"), ("/05_", "/17_")
 # Colours alone depend on the scheme; these pages show every kind of box, table and picture.
-DARK = ("index", "datasets", "/05_")
-# Rows of a table and words of code are made alike: the first thirty of a kind speak for thousands.
+DARK = ("/index", "datasets", "/05_")
+# Rows of a table and words of code are made alike: the first eight of a kind speak for thousands.
 SHORTEN = """
-document.querySelectorAll('tbody tr:nth-child(n+31)').forEach(row => row.remove());
+document.querySelectorAll('tbody tr:nth-child(n+9)').forEach(row => row.remove());
 const seen = {};
 document.querySelectorAll('pre span').forEach(word => {
   seen[word.className] = (seen[word.className] || 0) + 1;
-  if (seen[word.className] > 30) word.replaceWith(...word.childNodes);
+  if (seen[word.className] > 8) word.replaceWith(...word.childNodes);
 })"""
 
 

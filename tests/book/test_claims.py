@@ -39,7 +39,7 @@ def told(path: Path) -> list[str]:
     return path.read_text().split("\n") if path.exists() else []
 
 
-@pytest.fixture(params=["offline", "public"])
+@pytest.fixture(scope="module", params=["offline", "public"])
 def frozen(request) -> pd.DataFrame:
     try:
         return results.load(ROOT / "results" / request.param)
