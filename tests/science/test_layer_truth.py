@@ -29,7 +29,7 @@ def graded(adata, latent, rng, levels):
 
 
 def test_trajectory_ranks_representations_as_the_truth_does():
-    adata = simulate.trajectory(n_cells=700, n_genes=400, n_donors=4, seed=0)
+    adata = simulate.trajectory(n_cells=400, n_genes=300, n_donors=4, seed=0)
     s = adata.obs["pseudotime"].to_numpy()
     side = np.select([adata.obs["branch"] == "A", adata.obs["branch"] == "B"], [1.0, -1.0], 0.0)
     latent = np.column_stack([s, side * np.clip(s - 0.4, 0, None)])
@@ -51,7 +51,7 @@ def test_trajectory_ranks_representations_as_the_truth_does():
 def test_perturbation_ranks_representations_as_the_truth_does(seed):
     adata = simulate.perturbation(
         n_cells_per=80,
-        n_genes=700,
+        n_genes=500,
         n_perturbations=32,
         states=("rest", "48h"),
         effect=2.0,

@@ -28,7 +28,7 @@ def test_draw_without_dispersion_is_poisson():
 
 
 def test_library_size_is_what_was_asked_for():
-    adata = simulate.atlas(n_cells=1500, n_genes=400, library=3000.0)
+    adata = simulate.atlas(n_cells=600, n_genes=400, library=3000.0)
     depth = np.asarray(adata.X.sum(1)).ravel()
     assert np.median(depth) == pytest.approx(3000, rel=0.1)
 
@@ -55,7 +55,7 @@ def test_ambient_molecules_bring_types_closer():
 
 
 def test_infected_cells_lose_host_molecules_by_degree():
-    adata = simulate.infection(n_cells=3000, n_genes=300)
+    adata = simulate.infection(n_cells=1200, n_genes=300)
     depth = np.log(np.asarray(adata.X.sum(1)).ravel())
     graded = adata.uns["sclin"]["truth"]["response"]
     infected = (adata.obs["condition"] == "infected").to_numpy()
@@ -83,7 +83,9 @@ def test_expression_diverges_with_time():
 
 
 def test_knock_outs_lower_their_gene_and_escapees_do_not():
-    adata = simulate.perturbation(n_cells_per=200, n_genes=200, n_perturbations=4, null_share=0.0)
+    adata = simulate.perturbation(
+        n_cells_per=200, n_genes=200, n_perturbations=4, null_share=0.0, states=("rest",)
+    )
     share = adata.X.multiply(1e4 / adata.X.sum(1)).tocsr()
     for gene in adata.var_names[:4]:
         value = np.asarray(share[:, [adata.var_names.get_loc(gene)]].todense()).ravel()
@@ -105,7 +107,7 @@ def test_knock_outs_of_one_pathway_look_alike():
 
 
 def test_time_and_pseudotime_agree_and_branches_part():
-    adata = simulate.trajectory(n_cells=800, n_genes=500)
+    adata = simulate.trajectory(n_cells=500, n_genes=300)
     assert spearmanr(adata.obs["time"], adata.obs["pseudotime"]).statistic > 0.9
     assert (adata.obs.loc[adata.obs["branch"] == "trunk", "pseudotime"] <= 0.4).all()
     X = np.log1p(adata.X.multiply(1e4 / adata.X.sum(1)).toarray())
@@ -119,7 +121,7 @@ def test_time_and_pseudotime_agree_and_branches_part():
 
 
 def test_targets_follow_their_factor_and_cycle_genes_do_not_count():
-    adata = simulate.regulation(n_cells=3000, n_genes=400, n_tfs=4, n_targets=20)
+    adata = simulate.regulation(n_cells=1500, n_genes=300, n_tfs=4, n_targets=20)
     truth = adata.uns["sclin"]["truth"]
     X = np.log1p(adata.X.multiply(1e4 / adata.X.sum(1)).toarray())
     tf = truth["activity"].columns[0]
@@ -139,14 +141,14 @@ def test_realism_tells_noise_from_cells_and_cannot_tell_twins(functions_of):
     )
 
     def told_apart(*sets):
-        views = (chapter.views(*chapter.sampled(cells, 300, rng))[0] for cells in sets)
+        views = (chapter.views(*chapter.sampled(cells, 150, rng))[0] for cells in sets)
         return chapter.told_apart(list(views), 0)
 
-    first = simulate.atlas(n_cells=300, n_genes=400, seed=1)
-    twin = simulate.atlas(n_cells=600, n_genes=400, seed=1)
-    half, rest = twin[:300].copy(), twin[300:].copy()
+    first = simulate.atlas(n_cells=150, n_genes=300, seed=1)
+    twin = simulate.atlas(n_cells=300, n_genes=300, seed=1)
+    half, rest = twin[:150].copy(), twin[150:].copy()
     flat = first.copy()
-    term = (np.ones((300, 1)), np.zeros((1, 400)))
-    flat.X = counts.draw(np.full(300, 900.0), np.random.default_rng(0), term)
+    term = (np.ones((150, 1)), np.zeros((1, 300)))
+    flat.X = counts.draw(np.full(150, 900.0), np.random.default_rng(0), term)
     assert abs(told_apart(half, rest) - 0.5) < 0.1
     assert told_apart(flat, first) > 0.95
