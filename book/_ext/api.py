@@ -56,7 +56,7 @@ def api(root: Path, page: str) -> str:
     """Document what each module of a page exports, each name where it comes first."""
     seen: set[int] = set()
     written = []
-    for name in (name for every in MODULES for name in modules(every)):
+    for where, name in [(each, name) for each in MODULES for name in modules(each)]:
         module = importlib.import_module(f"sclin.{name}")
         lines = [f"## sclin.{name}", "", "```{eval-rst}", f".. automodule:: sclin.{name}"]
         lines += ["   :no-members:", *(["   :no-index:"] if _is_shadowed(name) else []), ""]
@@ -68,7 +68,7 @@ def api(root: Path, page: str) -> str:
             kind = "class" if inspect.isclass(thing) else "function"
             lines.append(f".. auto{kind}:: sclin.{name}.{member}")
             lines += ["   :members:", "   :show-inheritance:", ""] if kind == "class" else [""]
-        if name in modules(page):
+        if where == page:
             written.append("\n".join([*lines, "```"]))
     return "\n\n".join(written)
 

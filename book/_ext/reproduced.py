@@ -73,6 +73,7 @@ def states(results: pd.DataFrame | None) -> pd.DataFrame:
     ours = pd.DataFrame(columns=[*keys, "value"]) if results is None else results
     for column, value in {"source": "reproduced", "variant": ""}.items():
         ours = ours[ours.get(column, pd.Series(value, ours.index)).eq(value)]
+    ours = ours.reindex(columns=[*keys, "representation", "head", "value"])
     by_keys = {key: rows.to_dict("records") for key, rows in ours.groupby(keys)}
     rows = []
     for one in given.itertuples():

@@ -36,7 +36,7 @@ from joblib import cpu_count
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 
-from sclin.notebooks import claims
+from sclin.notebooks import PACKAGE, claims
 
 PASSAGES = {
     passage.__name__: passage
@@ -84,6 +84,7 @@ BODY = {
 # What one build has worked out: texts of pages with blocks, and the pages that it reads.
 FILLED: dict[str, str] = {}
 READ: set[str] = set()
+API = "{generated} api"
 BLOCK = re.compile(r"^```\{generated\} (\w+)(?: (.+))?\n```$", re.MULTILINE)
 
 
@@ -124,8 +125,8 @@ def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = json.dumps(notebook)
         return
     if BLOCK.search(source[0]) or claims.ROLE.search(source[0]):
-        source[0] = FILLED.pop(docname, None) or fill(root, source[0])
-        app.env.metadata[docname]["generated"] = digest(source[0])
+        text, source[0] = source[0], FILLED.pop(docname, None) or fill(root, source[0])
+        app.env.metadata[docname]["generated"] = stamp(text, source[0])
 
 
 def fill(root: Path, text: str) -> str:
@@ -141,13 +142,23 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def stamp(text: str, filled: str) -> str:
+    """Return a name for what a page shows.
+
+    Sphinx watches the modules of an API page, which take long to load; new ones it cannot know.
+    """
+    return digest(str(sorted(PACKAGE.rglob("*.py"))) if API in text else filled)
+
+
 def outdated(app: Sphinx, env, added: set, changed: set, removed: set) -> list[str]:
     """Name the pages whose generated blocks have changed: what they show may lie in any table."""
     stale = []
     for name in env.found_docs - added - changed:
         if old := env.metadata.get(name, {}).get("generated"):
-            FILLED[name] = fill(Path(app.srcdir), Path(env.doc2path(name)).read_text("utf-8"))
-            if digest(FILLED[name]) != old:
+            text = Path(env.doc2path(name)).read_text("utf-8")
+            if API not in text:
+                FILLED[name] = fill(Path(app.srcdir), text)
+            if stamp(text, FILLED.get(name, "")) != old:
                 stale.append(name)
     return stale
 

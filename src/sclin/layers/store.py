@@ -458,7 +458,9 @@ def find_rows(model: Model | str, adata: ad.AnnData) -> tuple[LayerStore, NDArra
     name, sha = (model, None) if isinstance(model, str) else (model.name, model.checkpoint_sha256)
     folder = stores_folder()
     why, seen = [], set()
-    for path in sorted(folder.glob("*.zarr"), key=lambda p: p.stat().st_mtime, reverse=True):
+    named = f"{name}-"  # those that are called so first: each takes long to open
+    paths = folder.glob("*.zarr")
+    for path in sorted(paths, key=lambda p: (not p.name.startswith(named), -p.stat().st_mtime)):
         try:
             store = LayerStore.open(path)
             seen.add(store.manifest["model"])
@@ -470,7 +472,7 @@ def find_rows(model: Model | str, adata: ad.AnnData) -> tuple[LayerStore, NDArra
                 raise ModelError(f"{path.name} is not finished.")
             return store, store.rows(adata)
         except ModelError as error:
-            if path.name.startswith(f"{name}-"):
+            if path.name.startswith(named):
                 why.append(str(error))
     others = f"Stores there are of: {', '.join(sorted(seen)) or 'no model'}."
     raise ModelError(

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scanpy as sc
 from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
@@ -188,6 +187,8 @@ def neighbor_graph(embedding: Any, *, n_neighbors: int = 30, seed: int = 0) -> A
     InputError
         There are no more cells than neighbours.
     """
+    import scanpy as sc  # takes long to import
+
     keep_neighbors()
     cells = AnnData(np.asarray(dense(embedding), dtype=np.float32))
     if cells.n_obs <= n_neighbors:
@@ -198,6 +199,8 @@ def neighbor_graph(embedding: Any, *, n_neighbors: int = 30, seed: int = 0) -> A
 
 def _places(cells: AnnData, seed: int) -> NDArray[np.float64]:
     """Coordinates, in one connected part of a graph, whose distances are pseudotime."""
+    import scanpy as sc
+
     sc.tl.diffmap(cells, n_comps=min(15, cells.n_obs - 2), random_state=seed)
     # Values are float32, so one just below 1 may be rounded up to it.
     values = np.minimum(cells.uns["diffmap_evals"][1:10].astype(float), 1 - 1e-6)
@@ -306,6 +309,8 @@ def reference_pca(cells: AnnData, *, seed: int = 0) -> NDArray[np.float32]:
     ndarray
         Shape ``(n_cells, 50)``.
     """
+    import scanpy as sc
+
     cells = cells.copy()
     sc.pp.normalize_total(cells, target_sum=1e4)
     cells.uns.pop("log1p", None)  # logs are taken whatever the file says it holds
