@@ -67,7 +67,11 @@ def rank_scores(X, dtype=np.float32):
     quantile = stats.norm.ppf(np.arange(2 * X.shape[1] + 1) / 2 / (X.shape[1] + 1))
     Z = np.empty(X.shape, dtype)
     for row, z in zip(X, Z, strict=True):
-        score = quantile[(2 * stats.rankdata(row)).astype(int)]
+        seen = row > 0
+        n_zero = row.size - seen.sum()
+        rank = np.full(row.size, (n_zero + 1) / 2)  # zeros tie, and no value is below them
+        rank[seen] = n_zero + stats.rankdata(row[seen])
+        score = quantile[(2 * rank).astype(int)]
         z[:] = score / np.linalg.norm(score)
     return Z
 
