@@ -16,7 +16,7 @@ from sclin.errors import InputError
 from sclin.results import KEY
 from sclin.statistics import Interval
 
-BY_DONOR = {"cv": LeaveOneGroupOut(), "groups": "donor"}
+BY_DONOR = {"cv": LeaveOneGroupOut(), "groups": "donor", "n_boot": 50}
 
 
 class Counted:
@@ -124,10 +124,10 @@ def test_wide_logistic_fits_share_the_products_of_all_pairs(wide_cells, monkeypa
     monkeypatch.setattr(ev, "products", lambda X: asked.append(X.shape[0]) or products(X))
     n = {"max_cells": 99}  # of a fit, not of all folds
     judges = {"one": hd.head("logistic", **n), "other": hd.head("logistic", C=0.1, **n)}
-    things = {"representations": ["rank"], "controls": True, "n_boot": 2}
+    things = {"representations": ["rank"], "controls": True}
     found = sclin.evaluate(few, "cell_type", heads=judges, **things, **BY_DONOR)
     assert asked == [few.n_obs]
-    fitted = {"representations": {"counts": Counted(per_cell=False)}, "n_boot": 2}
+    fitted = {"representations": {"counts": Counted(per_cell=False)}}
     sclin.evaluate(few, "cell_type", heads=judges, **fitted, **BY_DONOR)
     assert len(asked) == 1 + few.obs["donor"].nunique()
     monkeypatch.setattr(ev, "_pairs", lambda *_: None)
@@ -168,7 +168,7 @@ def test_scikit_learn_goes_in_and_a_head_that_cannot_read_ranks_is_listed(cells)
     new = sclin.evaluate(
         cells, "cell_type", representations=["lognorm", "rank"],
         heads={"nn3": KNeighborsClassifier(3), "centroid": hd.CentroidHead()},
-        scoring=["accuracy", "roc_auc_ovr", "neg_log_loss"], n_boot=50, **BY_DONOR,
+        scoring=["accuracy", "roc_auc_ovr", "neg_log_loss"], **BY_DONOR,
     )  # fmt: skip
     assert set(new.table["metric"]) == {"accuracy", "roc_auc_ovr", "neg_log_loss"}
     assert pooled(new, "lognorm", "nn3", metric="roc_auc_ovr")["value"] > 0.9

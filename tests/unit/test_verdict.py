@@ -87,7 +87,7 @@ def test_what_comparisons_write_is_what_they_read(make_cells):
     cells = make_cells(seed=1, donors=4)
     found = sclin.evaluate(
         cells, "cell_type", groups="donor", representations=["rank", "lognorm", "random"],
-        heads=["centroid", "knn"],
+        heads=["centroid", "knn"], n_boot=50,
     )  # fmt: skip
     rows = found.comparisons("lognorm", head="knn")
     assert set(rows["variant"]) == {"versus:lognorm", "versus:lognorm+knn"}
