@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import jupytext
@@ -28,9 +29,14 @@ def text(name):
     return (FOLDER / f"{name}.md").read_text()
 
 
+@cache
+def read(name):
+    return jupytext.read(FOLDER / f"{name}.md")
+
+
 @pytest.fixture
 def book(name):
-    return jupytext.read(FOLDER / f"{name}.md")
+    return read(name)
 
 
 def code(book):
@@ -56,7 +62,8 @@ def test_every_parameter_is_typed_and_explained(name):
         parameter.check(parameter.default)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+# With the profile `test` every chapter is run.
+@pytest.mark.parametrize("profile", PROFILES[:3])
 def test_profiles_give_known_parameters(name, profile):
     notebooks.arguments(name, profile, folder=FOLDER)
 
@@ -117,7 +124,7 @@ def test_no_query_names_a_column_as_numexpr_names_a_function(text):
 
 def test_code_cells_pass_ruff(tmp_path):
     for name in NAMES:
-        jupytext.write(jupytext.read(FOLDER / f"{name}.md"), tmp_path / f"{name}.ipynb")
+        jupytext.write(read(name), tmp_path / f"{name}.ipynb")
     ruff = [sys.executable, "-m", "ruff", "check", "--output-format", "concise"]
     config = ["--config", FOLDER.parent / "pyproject.toml"]
     shown = subprocess.run([*ruff, *config, tmp_path], capture_output=True, text=True, check=False)
