@@ -96,7 +96,7 @@ def test_the_store_is_an_anndata_that_scanpy_reads(tmp_path):
     assert (read.uns["sclin"]["crc32"] >= 0).all()
     sc = pytest.importorskip("scanpy")
     whole = read[read.obs["n_tokens"] > 0].copy()
-    sc.pp.neighbors(whole, n_neighbors=5, use_rep="mean_layer_03")
+    sc.pp.neighbors(whole, n_neighbors=5, use_rep="mean_layer_03", method="gauss")
     assert whole.obsp["connectivities"].nnz
     pytest.importorskip("dask")
     lazy = ad.experimental.read_lazy(store.path)
