@@ -11,6 +11,7 @@ from scipy import sparse
 from scipy.stats import spearmanr
 
 import sclin
+from sclin.compiled import keep_neighbors
 from sclin.representations import representation
 from sclin.statistics import spearman
 from sclin.tasks import trajectory
@@ -34,6 +35,7 @@ def line():
 
 def graph_of(place):
     graph = ad.AnnData(np.asarray(place, dtype=np.float32))
+    keep_neighbors()
     sc.pp.neighbors(graph, n_neighbors=30, use_rep="X", random_state=0)
     return graph
 
