@@ -195,8 +195,8 @@ def spearman(rows: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
     X = np.atleast_2d(np.asarray(rows, dtype=float))
     goal = np.broadcast_to(np.asarray(target, dtype=float), X.shape)
     at = np.isfinite(X) & np.isfinite(goal)
-    sides = (np.where(at, side, np.nan) for side in (X, goal))
-    ranks = (rankdata(side, axis=1, nan_policy="omit") for side in sides)
+    # What does not count is ranked last, where it moves nothing.
+    ranks = (rankdata(np.where(at, side, np.inf), axis=1) for side in (X, goal))
     n = at.sum(axis=1)
     a, b = (np.where(at, side - (n[:, None] + 1) / 2, 0.0) for side in ranks)
     norm = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))

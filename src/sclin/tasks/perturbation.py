@@ -433,12 +433,13 @@ class Screen:
         """
         draws = np.atleast_2d(chosen)
         i, j = np.triu_indices(draws.shape[1], 1)
-        scores = []
+        pairs, goals = [], []
         for halving, found in zip(self.halvings, similarities, strict=True):
             place = pd.Index(halving.members).get_indexer(pd.RangeIndex(len(self.names)))
             a, b = place[draws[:, i]], place[draws[:, j]]
-            pairs = np.where((a != b) & (a >= 0) & (b >= 0), found[a, b], np.nan)
-            scores.append(spearman(pairs, halving.reference[a, b]))
+            pairs.append(np.where((a != b) & (a >= 0) & (b >= 0), found[a, b], np.nan))
+            goals.append(halving.reference[a, b])
+        scores = spearman(np.vstack(pairs), np.vstack(goals)).reshape(len(pairs), -1)
         counted = np.isfinite(scores).sum(axis=0)
         whole = np.nansum(scores, axis=0) / np.where(counted, counted, np.nan)
         return whole if np.ndim(chosen) > 1 else float(whole[0])
