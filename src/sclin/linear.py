@@ -35,6 +35,7 @@ __all__ = ["AnovaSelector", "ImplicitPCA", "linear_pipeline"]
 
 _BLOCK = 64  # most columns added to the Krylov basis in one step
 _ROWS = 256  # cells or genes made dense at once by the exact solver
+_RARE = 0.05  # share of cells that hold a gene, below which its products are made sparse
 
 
 class AnovaSelector(SelectorMixin, BaseEstimator):
@@ -471,10 +472,37 @@ class Standardized:
 
     def gram(self) -> np.ndarray:
         """Return the products of all pairs of cells."""
-        half = np.zeros((self.shape[0], self.shape[0]), order="F")
-        for block in self.gene_blocks():
+        self.X, half = gather(self.X), np.zeros((self.shape[0], self.shape[0]), order="F")
+        rare = np.zeros(self.shape[1], dtype=bool)
+        if isinstance(self.X, RankMatrix):
+            rare = self.X.sparse.getnnz(axis=0) < _RARE * len(half)
+        for block in self.gene_blocks(~rare):
             half = dsyrk(1.0, block.T, beta=1.0, c=half, trans=1, overwrite_c=1)
-        return half + np.triu(half, 1).T
+        half += np.triu(half, 1).T
+        if rare.any():
+            S, B, D = self._three_parts(rare)
+            across = (S @ D.T) @ B.T
+            half += across + across.T + B @ (D @ D.T) @ B.T
+            turned = S.T.tocsr()
+            for rows in gen_batches(len(half), _ROWS):
+                half[rows] += (S[rows] @ turned).toarray()
+        return half
+
+    def lengths(self) -> np.ndarray:
+        """Return the length of each cell in memory."""
+        if isinstance(self.X, np.ndarray):
+            parts = gen_batches(self.shape[0], _ROWS)
+            return np.concatenate([np.linalg.norm(self.cells(part), axis=1) for part in parts])
+        S, B, D = self._three_parts(slice(None))
+        squares = S.multiply(S).sum(axis=1).A1 + ((2 * (S @ D.T) + B @ (D @ D.T)) * B).sum(axis=1)
+        return np.sqrt(np.maximum(squares, 0.0))
+
+    def _three_parts(self, genes: Any) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
+        """Some genes of all cells as ``S + B @ D``: what is stored, and two narrow matrices."""
+        share, mean = 1 / self.scale[genes], self.mean[genes]
+        S = self.X.sparse[:, genes].multiply(share).tocsr()
+        B = np.column_stack([self.X.offset, -np.ones(self.shape[0])])
+        return S, B, np.vstack([share, mean * share])
 
     def cross(self) -> np.ndarray:
         """Return the products of all pairs of genes."""
@@ -484,11 +512,12 @@ class Standardized:
         """Return some cells, dense in float64."""
         return _standard(gather(self.X[block]), self.mean, self.scale)
 
-    def gene_blocks(self) -> Any:
+    def gene_blocks(self, genes: Any = slice(None)) -> Any:
         """Yield all cells for some genes at a time, dense in float64."""
         X = gather(self.X)
         by_gene = X.sparse.tocsc() if isinstance(X, RankMatrix) else X
-        for part in gen_batches(self.shape[1], _ROWS):
+        genes = np.arange(self.shape[1])[genes]
+        for part in (genes[some] for some in gen_batches(len(genes), _ROWS)):
             block = dense(by_gene[:, part])
             if isinstance(X, RankMatrix):
                 block = block + X.offset[:, None]
