@@ -153,8 +153,8 @@ def strata(
 
 
 @njit()
-def _log_choose(n, k):  # pragma: no cover - compiled
-    return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
+def _log_choose(logs, n, k):  # pragma: no cover - compiled
+    return logs[n] - logs[k] - logs[n - k]
 
 
 @njit()
@@ -166,16 +166,18 @@ def _exact_tail(n, m, k, observed):  # pragma: no cover - compiled
     digits.
     """
     p_value = np.empty(len(observed))
+    logs = np.array([lgamma(i + 1) for i in range(n.max() + 1)])  # of factorials
     for g in range(len(observed)):
         law, offset = np.ones(1), 0
         for s in range(len(n)):
             low, high = max(0, m[s] + k[s, g] - n[s]), min(m[s], k[s, g])
             wide = np.zeros(len(law) + high - low)
             for x in range(low, high + 1):
-                ways = _log_choose(k[s, g], x) + _log_choose(n[s] - k[s, g], m[s] - x)
-                chance = np.exp(ways - _log_choose(n[s], m[s]))
+                ways = _log_choose(logs, k[s, g], x) + _log_choose(logs, n[s] - k[s, g], m[s] - x)
+                chance = np.exp(ways - _log_choose(logs, n[s], m[s]))
+                moved = wide[x - low :]  # no sum of indices, so that the loop is a vector loop
                 for j in range(len(law)):
-                    wide[j + x - low] += chance * law[j]
+                    moved[j] += chance * law[j]
             law, offset = wide, offset + low
         at = observed[g] - offset
         p_value[g] = min(1.0, 2 * min(law[: at + 1].sum(), law[at:].sum()))
