@@ -32,9 +32,7 @@ __all__ = ["HEADS", "CentroidHead", "KNNHead", "LogisticHead", "head"]
 
 _BLOCK = 256  # cells made dense at once
 _TOL, _STEPS = 1e-5, 2000  # where the solver of the logistic regression stops
-# Columns of a small model's layer: Newton takes ten steps where L-BFGS takes hundreds. Elsewhere
-# it saves little, and a cell near a border would change its name.
-_LAYER = range(16, 33)
+_FEW = 32  # columns on which Newton takes ten steps where L-BFGS takes hundreds
 
 
 def _blocks(Z: Standardized) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
@@ -120,7 +118,7 @@ class LogisticHead(_Centred):
         return self
 
     def _solve(self, Z: NDArray[np.float64], codes: NDArray[np.intp]) -> tuple[Any, Any]:
-        solver = "newton-cg" if Z.shape[1] in _LAYER else "lbfgs"
+        solver = "newton-cg" if Z.shape[1] <= _FEW else "lbfgs"
         options: Any = {"class_weight": "balanced", "tol": _TOL, "max_iter": _STEPS}
         model = LogisticRegression(C=self.C, solver=solver, **options).fit(Z, codes)
         if len(self.classes_) > 2:
