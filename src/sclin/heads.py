@@ -35,16 +35,6 @@ _TOL, _STEPS = 1e-5, 2000  # where the solver of the logistic regression stops
 _FEW = 32  # columns on which Newton takes ten steps where L-BFGS takes hundreds
 
 
-def _blocks(Z: Standardized) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
-    """Row numbers and dense values of some cells at a time."""
-    for rows in np.array_split(np.arange(Z.shape[0]), -(-Z.shape[0] // _BLOCK)):
-        yield rows, Z.cells(rows)
-
-
-def _lengths(block: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.maximum(np.linalg.norm(block, axis=1), np.finfo(float).tiny)
-
-
 class _Centred(ClassifierMixin, BaseEstimator):
     """What the heads share: classes, centred cells, and the class of the highest score."""
 
@@ -173,14 +163,15 @@ class KNNHead(_Centred):
         n, k = len(self.codes_), self.n_neighbors
         if n < k:
             raise InputError(f"{n} cells are fewer than {k} neighbours; lower n_neighbors.")
-        self.norms_ = np.maximum(self.cells_.lengths(), np.finfo(float).tiny)
+        self.norms_ = self.cells_.lengths()
         return self
 
     def _cosines(self, Z: Standardized) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
         """Row numbers of some cells at a time, and their cosines with all training cells."""
-        for rows, block in _blocks(Z):
-            likeness = self.cells_.dot(np.ascontiguousarray(block.T)).T / self.norms_
-            yield rows, likeness / _lengths(block)[:, None]
+        lengths = Z.lengths()
+        for rows in np.array_split(np.arange(len(lengths)), -(-len(lengths) // _BLOCK)):
+            likeness = self.cells_.dot(np.ascontiguousarray(Z.cells(rows).T)).T / self.norms_
+            yield rows, likeness / lengths[rows, None]
 
     def _scores(self, X: Any) -> NDArray[np.float64]:
         return self._of_centred(self._votes, X)
@@ -221,8 +212,7 @@ class CentroidHead(_Centred):
         return self._of_centred(self._nearest, X)
 
     def _nearest(self, Z: Standardized) -> NDArray[np.float64]:
-        lengths = np.maximum(Z.lengths(), np.finfo(float).tiny)
-        return Z.dot(self.directions_).max(axis=1) / lengths
+        return Z.dot(self.directions_).max(axis=1) / Z.lengths()
 
 
 class ProjectionHead(CentroidProjection):

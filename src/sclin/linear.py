@@ -489,13 +489,16 @@ class Standardized:
         return half
 
     def lengths(self) -> np.ndarray:
-        """Return the length of each cell in memory."""
+        """Return the length of each cell in memory; for none, the least number that divides."""
         if isinstance(self.X, np.ndarray):
             parts = gen_batches(self.shape[0], _ROWS)
-            return np.concatenate([np.linalg.norm(self.cells(part), axis=1) for part in parts])
-        S, B, D = self._three_parts(slice(None))
-        squares = S.multiply(S).sum(axis=1).A1 + ((2 * (S @ D.T) + B @ (D @ D.T)) * B).sum(axis=1)
-        return np.sqrt(np.maximum(squares, 0.0))
+            lengths = np.concatenate([np.linalg.norm(self.cells(p), axis=1) for p in parts])
+        else:
+            S, B, D = self._three_parts(slice(None))
+            squares = S.multiply(S).sum(axis=1).A1
+            squares += ((2 * (S @ D.T) + B @ (D @ D.T)) * B).sum(axis=1)
+            lengths = np.sqrt(np.maximum(squares, 0.0))
+        return np.maximum(lengths, np.finfo(float).tiny)
 
     def _three_parts(self, genes: Any) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
         """Some genes of all cells as ``S + B @ D``: what is stored, and two narrow matrices."""
