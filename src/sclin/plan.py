@@ -42,6 +42,9 @@ SEEN: Range = (1000, 4000)
 GPU: Range = (250, 530)
 #: Factor by which a job may miss its law.
 _SPREAD = 1.4
+#: Most cells whose products of pairs are taken, and copies of these products at the peak. Of more
+#: cells, time grows with their number.
+_DRAWN, _PAIRS = 5000, np.array([3, 6])
 
 
 class _Task(NamedTuple):
@@ -69,7 +72,7 @@ TASKS = {
     ),
     "judge": _Task(
         lambda file: judge(file, cell_type="cell_type", donor="donor"),
-        (700, 1600), (2, 4), True, 5000,
+        (700, 1600), (2, 4), True, _DRAWN,
         "write a file of fewer cells or genes first; --max-cells holds only after reading",
     ),
 }  # fmt: skip
@@ -194,7 +197,7 @@ def measure() -> dict[str, Any]:
         ``flop_s`` of layers on the processor.
     """
     rates: dict[str, Any] = {"machine": _machine(), "flop_s": _layers_rate()}
-    cells = datasets.simulate.atlas(n_cells=8000, n_genes=10_000, n_types=12)
+    cells = datasets.simulate.atlas(n_cells=8000, n_genes=20_000, n_types=12)
     cells.uns.clear()  # the truth, which takes longer to read than the cells
     with tempfile.TemporaryDirectory() as folder:
         for name, task in TASKS.items():
@@ -281,11 +284,14 @@ def plan(task: str, dataset: str | Path, *, rates: dict[str, Any] | None = None)
     if model is not None:
         return _layers(task, model, size, rates["flop_s"])
     does, seen = TASKS[task], np.minimum(size.seen, size.n_genes)
-    laws = [_laws(rates[task], min(size.n_cells, does.most) * n, does.pairs) for n in seen]
-    seconds = float(min(laws[0])) / _SPREAD, float(max(laws[1])) * _SPREAD
-    held = (4e8 + 8 * size.n_cells * seen * does.copies).tolist()
+    n = min(size.n_cells, does.most)
+    bent = min(n, _DRAWN) if does.pairs else n
+    laws = [_laws(rates[task], bent * stored, does.pairs) for stored in seen]
+    low, high = min(laws[0]) / _SPREAD * n / bent, max(laws[1]) * _SPREAD * n / bent
+    pairs = 8 * does.pairs * bent**2 * _PAIRS
+    held = (4e8 + 8 * size.n_cells * seen * does.copies + pairs).tolist()
     remedies = (f"It may not fit in memory: {does.remedy}.",) if held[1] > _memory() else ()
-    return Cost(task, size, seconds, tuple(held), remedies=remedies)
+    return Cost(task, size, (float(low), float(high)), tuple(held), remedies=remedies)
 
 
 def _laws(points: list[Range], stored: float, pairs: bool) -> list[float]:

@@ -41,7 +41,8 @@ def test_ends_are_in_order_and_grow_with_the_cells(task):
 @pytest.mark.parametrize(
     ("task", "n_cells", "square", "cube"),
     [("rank", 3000, 2, 2), ("rank", 9000, 5, 5), ("evaluate", 1000, 0.6, 0.6),
-     ("evaluate", 3000, 3, 3), ("evaluate", 9000, 0.4 * 9 + 0.2 * 81, 0.55 * 9 + 0.05 * 729)],
+     ("evaluate", 3000, 3, 3), ("evaluate", 5000, 0.4 * 5 + 0.2 * 25, 0.55 * 5 + 0.05 * 125),
+     ("evaluate", 50_000, 70, 90)],
 )  # fmt: skip
 def test_the_laws_go_through_what_was_measured(task, n_cells, square, cube):
     bent = RATES | {"evaluate": [(1e6, 0.6), (3e6, 3.0)]}
