@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import tables
+import page_tables
 
 from sclin.datasets.entries import TIERS, Entry, RemoteFile, catalogue
 
@@ -74,7 +74,9 @@ def _details(entry: Entry, wheels: dict[str, Any]) -> str:
     }
     files = [_file_row(file, wheels) for file in entry.all_files()]
     return _box(
-        entry, facts, tables.markdown(files, ["File", "Bytes", "sha256", "Source"]) if files else ""
+        entry,
+        facts,
+        page_tables.markdown(files, ["File", "Bytes", "sha256", "Source"]) if files else "",
     )
 
 
@@ -96,13 +98,13 @@ def datasets(root: Path) -> str:
             ]
             for entry in entries
         ]
-        parts += [f"## Tier {tier}", tables.markdown(rows, head)]
+        parts += [f"## Tier {tier}", page_tables.markdown(rows, head)]
         parts += [_details(entry, found.wheels) for entry in entries]
     parts.append("## Networks, gene tables and dictionaries")
     parts.append("`sclin.datasets.resource(name)` returns them.")
     others = found.resources.values()
     rows = [[f"`{entry.name}`", entry.title, entry.tier, entry.licence] for entry in others]
-    parts.append(tables.markdown(rows, ["Name", "What", "Tier", "Licence"]))
+    parts.append(page_tables.markdown(rows, ["Name", "What", "Tier", "Licence"]))
     parts += [_details(entry, found.wheels) for entry in others]
     return "\n\n".join(parts) + "\n"
 
@@ -135,4 +137,4 @@ def models(root: Path) -> str:
         )
         for entry in models
     ]
-    return "\n\n".join([tables.markdown(rows, head), *boxes]) + "\n"
+    return "\n\n".join([page_tables.markdown(rows, head), *boxes]) + "\n"

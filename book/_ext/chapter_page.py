@@ -10,8 +10,8 @@ from pathlib import Path
 import exercises
 import jupytext
 import nbformat
+import page_tables
 import scoreboard
-import tables
 from chapters import front_matter, toc
 
 from sclin.notebooks import claims
@@ -94,7 +94,7 @@ def set_tables(root: Path, notebook: dict) -> None:
             if wanted := cell["metadata"].get("filterable"):
                 output["data"]["text/html"] = scoreboard.filterable(markup, **wanted, links=links)
             else:
-                output["data"]["text/html"] = tables.tidy(markup)
+                output["data"]["text/html"] = page_tables.tidy(markup)
 
 
 NOTICE = """
@@ -132,7 +132,7 @@ def add_facts(root: Path, stem: str, notebook: dict, told: Mapping[str, int]) ->
         notice=NOTICE.format(fail=fail) if fail else "",
         stem=stem,
         example=_example(parameters),
-        parameters=tables.markdown(rows, ["Parameter", "Type", "Default", "Meaning"])
+        parameters=page_tables.markdown(rows, ["Parameter", "Type", "Default", "Meaning"])
         if rows
         else "",
     )
@@ -160,7 +160,7 @@ def write_downloads(root: Path, stem: str, executed: Path, folder: Path) -> None
     """Write the notebook, its script and its student copy, all without outputs."""
     source = root / "notebooks" / f"{stem}.md"
     notebook = jupytext.read(source) if source.exists() else nbformat.read(executed, 4)
-    claims.settle_notebook(notebook, tables.rows_of(root, stem), plain=True)
+    claims.settle_notebook(notebook, page_tables.rows_of(root, stem), plain=True)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None

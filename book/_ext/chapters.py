@@ -10,7 +10,7 @@ from pathlib import Path
 from platform import python_version
 
 import jupytext
-import tables
+import page_tables
 import yaml
 from exercises import AIMS, DIRECTIVE, QUESTION
 
@@ -69,7 +69,7 @@ def evidence(root: Path) -> str:
             rows.append([link, *(found[kind] or "–" for kind in WHAT)])
     said = ", ".join(f"{whole[kind]} on {kind} {what}" for kind, what in WHAT.items())
     head = ["Chapter", "real cells", "published numbers", "simulated cells"]
-    table = tables.markdown(rows, head)
+    table = page_tables.markdown(rows, head)
     return f"Of the figures and tables of this build stand {said}.\n\n{table}\n"
 
 
@@ -89,7 +89,7 @@ def chapters(root: Path) -> str:
                     ", ".join(f"`{name}`" for name in facts.get("data", [])) or "none",
                 ]
             )
-    return tables.markdown(
+    return page_tables.markdown(
         rows, ["Part", "Chapter", "Minutes", "Memory (GB)", "Device", "Data"], "chapters"
     )
 
@@ -108,7 +108,7 @@ def outcomes(root: Path) -> str:
                 "<br>".join(f"{{ref}}`{label}`" for label in labels),
             ]
         )
-    return tables.markdown(rows, ["Chapter", "Students can", "Shown by"], "outcomes")
+    return page_tables.markdown(rows, ["Chapter", "Students can", "Shown by"], "outcomes")
 
 
 def marking(root: Path) -> str:
@@ -125,7 +125,7 @@ def marking(root: Path) -> str:
             label = head.partition(":label:")[2].split()[0]
             told = (question, solutions.get(label, ""))
             rows.append([f"{{ref}}`{label}`", *(" ".join(part.split()) for part in told)])
-    text = tables.markdown(rows, ["Exercise", "Question", "A full answer says"], "marking")
+    text = page_tables.markdown(rows, ["Exercise", "Question", "A full answer says"], "marking")
     return re.sub(r"(\{doc\}`)(?=\d\d_)", r"\1chapters/", text)
 
 
@@ -134,7 +134,7 @@ def _sources(root: Path) -> list[tuple[str, str]]:
     stems = [stem for _, stems in toc(root) for stem in stems]
     paths = {stem: root / "notebooks" / f"{stem}.md" for stem in stems}
     return [
-        (stem, claims.settle(path.read_text(), tables.rows_of(root, stem), plain=True))
+        (stem, claims.settle(path.read_text(), page_tables.rows_of(root, stem), plain=True))
         for stem, path in paths.items()
         if path.exists()
     ]
@@ -144,12 +144,12 @@ def tested(root: Path) -> str:
     """Table how many sentences of each chapter are tested, and how many hold on these rows."""
     lines = []
     for stem in (stem for _, stems in toc(root) for stem in stems):
-        path, rows = root / "notebooks" / f"{stem}.md", tables.rows_of(root, stem)
+        path, rows = root / "notebooks" / f"{stem}.md", page_tables.rows_of(root, stem)
         if path.exists() and rows is not None:
             told = claims.settle_notebook(jupytext.read(path), rows)
             numbers = [told["hold"] + told["fail"], told["hold"], told["fail"], told["left out"]]
             lines.append([f"[{title(root, stem)}](chapters/{stem})", *numbers])
-    return tables.markdown(lines, ["Chapter", "Tested", "Hold", "Do not hold", "Left out"])
+    return page_tables.markdown(lines, ["Chapter", "Tested", "Hold", "Do not hold", "Left out"])
 
 
 def status(root: Path) -> str:
@@ -157,7 +157,7 @@ def status(root: Path) -> str:
     rows = []
     for _, stems in toc(root):
         for stem in stems:
-            run = tables.executed(root, stem).get("sclin_run", {})
+            run = page_tables.executed(root, stem).get("sclin_run", {})
             used = run.get("versions", {})
             rows.append(
                 [
@@ -170,7 +170,7 @@ def status(root: Path) -> str:
                 ]
             )
     head = ["Chapter", "Seconds", "Promised minutes", "Profile", "Device", "Versions"]
-    return tables.markdown(rows, head)
+    return page_tables.markdown(rows, head)
 
 
 def versions(root: Path) -> str:
@@ -181,4 +181,4 @@ def versions(root: Path) -> str:
             rows.append([name, version(name)])
         except PackageNotFoundError:
             rows.append([name, "not installed"])
-    return tables.markdown(rows, ["Package", "Version"])
+    return page_tables.markdown(rows, ["Package", "Version"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import page_tables
 import pandas as pd
-import tables
 from scoreboard import filterable
 
 from sclin.results import COLUMNS
@@ -32,7 +32,7 @@ def flaws(root: Path) -> pd.DataFrame:
 
     Sorted by the size of the difference; empty when chapter 18 was not run.
     """
-    rows = tables.results(root)
+    rows = page_tables.results(root)
     rows = pd.DataFrame(columns=["chapter", *COLUMNS], dtype=str) if rows is None else rows
     rows = rows[rows["chapter"].eq(CHAPTER) & rows["variant"].str.startswith(MARK)]
     gaps = rows[rows["metric"].str.endswith("_difference")]
@@ -106,7 +106,7 @@ def worst(root: Path) -> str:
         ]
         for _, row in found.iterrows()
     ]
-    return tables.markdown(lines, head)
+    return page_tables.markdown(lines, head)
 
 
 def all_flaws(root: Path) -> str:

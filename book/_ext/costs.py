@@ -1,12 +1,12 @@
-"""What the papers' data cost: the plan, with the rates of the machine of the speed tables."""
+"""What the papers' data cost: the plan, with the rates of the machine of the speed page_tables."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import page_tables
 import pandas as pd
-import tables
 
 from sclin.plan import plan
 
@@ -50,4 +50,4 @@ def costs(root: Path) -> str:
         lines.append([*row, _span(*held, size), *gpu, _span(*there[0].disk, size)])
     head = ["Data", "Cells", "Pipeline from a file, two cores", "Memory, if loaded instead"]
     head += ["scFoundation, one GPU", "Tahoe-x1 1.3B, one GPU", "Layers of scFoundation on disk"]
-    return tables.markdown(lines, head)
+    return page_tables.markdown(lines, head)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
-import tables
+import page_tables
 from nbconvert.exporters import NotebookExporter
 from nbconvert.preprocessors import ClearOutputPreprocessor, Preprocessor
 
@@ -93,6 +93,8 @@ def write_copies(notebooks: Path, out: Path) -> list[Path]:
     for path in chapters(notebooks, "[0-9][0-9]_*.md"):
         written.append(out / f"{path.stem}_student.ipynb")
         notebook = jupytext.read(path)
-        claims.settle_notebook(notebook, tables.rows_of(notebooks.parent, path.stem), plain=True)
+        claims.settle_notebook(
+            notebook, page_tables.rows_of(notebooks.parent, path.stem), plain=True
+        )
         written[-1].write_text(student_copy(notebook), encoding="utf-8")
     return written

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+import page_tables
 import pandas as pd
-import tables
 from matplotlib.figure import Figure
 
 from sclin import published
@@ -82,7 +82,7 @@ def headline(results: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     results
-        Rows of `tables.results`.
+        Rows of `page_tables.results`.
 
     Returns
     -------
@@ -90,10 +90,10 @@ def headline(results: pd.DataFrame) -> pd.DataFrame:
         The rows, with a column ``family``. The first dataset of a chapter stands for it, real
         before simulated. Tasks without rows are absent.
     """
-    plain = tables.where(results, source="reproduced", protocol="corrected", variant="")
+    plain = page_tables.where(results, source="reproduced", protocol="corrected", variant="")
     taken = []
     for name, task in TASKS.items():
-        rows = tables.where(plain, task=name, chapter=task.chapter, metric=task.metric)
+        rows = page_tables.where(plain, task=name, chapter=task.chapter, metric=task.metric)
         simulated = rows["dataset"].str.startswith("sim_")
         rows = _first(rows, "dataset", rows[simulated == simulated.min()]["dataset"])
         rows = _first(rows, "split", [*task.splits, *rows["split"]])
@@ -131,7 +131,7 @@ def outcomes(results: pd.DataFrame, taken: pd.DataFrame) -> dict[str, str]:
     Parameters
     ----------
     results
-        Rows of `tables.results`.
+        Rows of `page_tables.results`.
     taken
         Rows of one task of `headline`.
 
@@ -145,7 +145,7 @@ def outcomes(results: pd.DataFrame, taken: pd.DataFrame) -> dict[str, str]:
         return {}
     usual = kinds.loc["usual"]
     shared = ("task", "chapter", "dataset", "split", "protocol", "source")
-    rows = tables.where(results, **{key: usual[key] for key in shared})
+    rows = page_tables.where(results, **{key: usual[key] for key in shared})
     rows = rows[rows["representation"].isin(kinds["representation"])]
     said = Results(rows).verdict(
         reference=usual["representation"], head=usual["head"], metric=usual["metric"]
@@ -224,7 +224,7 @@ def figure(results: pd.DataFrame) -> Figure:
 
 def draw(root: Path) -> None:
     """Write the front figure and its rows, where there are results that it does not show yet."""
-    if (results := tables.results(root)) is None:
+    if (results := page_tables.results(root)) is None:
         return
     folder = root / "book" / "_generated"
     folder.mkdir(parents=True, exist_ok=True)
@@ -268,7 +268,7 @@ def _alt(ours: pd.DataFrame) -> str:
 
 def front_figure(root: Path) -> str:
     """Show the front figure, or say that there is none yet."""
-    if (results := tables.results(root)) is None:
+    if (results := page_tables.results(root)) is None:
         return (
             ":::{note}\nThere are no results yet.\n"
             "`make book` computes them and draws the figure of this page.\n:::"
@@ -282,7 +282,7 @@ def front_figure(root: Path) -> str:
 
 def findings(root: Path) -> str:
     """Table what the corrected protocol gave: a row a task, a column a kind of representation."""
-    if (results := tables.results(root)) is None:
+    if (results := page_tables.results(root)) is None:
         return ""
     rows = []
     for task, group in headline(results).groupby("task", sort=False):
@@ -297,15 +297,15 @@ def findings(root: Path) -> str:
         cells = dict.fromkeys(FAMILIES, "–")
         for _, row in group.iterrows():
             who = [f"`{part}`" for part in (row["representation"], row["head"]) if part]
-            cells[row["family"]] = "<br>".join([tables.interval(row), *who])
+            cells[row["family"]] = "<br>".join([page_tables.interval(row), *who])
         rows.append([name, *cells.values()])
     labels = [kind.label for kind in FAMILIES.values()]
-    return tables.markdown(rows, ["Task", *labels], "findings")
+    return page_tables.markdown(rows, ["Task", *labels], "findings")
 
 
 def verdicts(root: Path) -> str:
     """Say in sentences what the tables show, so that the words follow the numbers."""
-    results = tables.results(root)
+    results = page_tables.results(root)
     told = [] if results is None else sentences(results)
     return "\n".join(f"- {sentence}" for sentence in told)
 
@@ -321,8 +321,8 @@ def sentences(results: pd.DataFrame) -> list[str]:
     ):
         found: dict[str, list[str]] = {}
         for task in (task for task in TASKS if family in standing.get(task, {})):
-            rows = tables.where(ours, task=task).set_index("family")["value"]
-            made = bool(tables.where(ours, task=task)["dataset"].str.startswith("sim_").any())
+            rows = page_tables.where(ours, task=task).set_index("family")["value"]
+            made = bool(page_tables.where(ours, task=task)["dataset"].str.startswith("sim_").any())
             numbers = (
                 f"{TASKS[task].label.lower()} ({'simulated cells, ' * made}"
                 f"{rows[family]:.2f} against {rows['usual']:.2f})"
@@ -331,7 +331,7 @@ def sentences(results: pd.DataFrame) -> list[str]:
         words = [OUTCOME_WORDS[key].format(who=who, tasks=", ".join(t)) for key, t in found.items()]
         if words:
             told.append(f"**{claim}** {' '.join(words)}")
-    gain = tables.where(results, metric="gain_over_final", variant="", source="reproduced")
+    gain = page_tables.where(results, metric="gain_over_final", variant="", source="reproduced")
     if len(gain):
         told.append(_layer_choice(results, gain))
     return told

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+import page_tables
 import pandas as pd
-import tables
 import yaml
 
 from sclin import datasets, notebooks, results
@@ -176,7 +176,7 @@ def paper_parts(root: Path) -> str:
         lines.append(
             [f"`{task}`", f"{{doc}}`chapters/{chapter}`", len(parts), ", ".join(parts), said]
         )
-    return tables.markdown(lines, ["TASK", "Chapter", "Parts", "ORGAN", "Size of the files"])
+    return page_tables.markdown(lines, ["TASK", "Chapter", "Parts", "ORGAN", "Size of the files"])
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import page_tables
 import pandas as pd
-import tables
 
 from sclin import published
 
@@ -20,8 +20,12 @@ CHOSEN = (
 
 
 def _rows(root: Path) -> pd.DataFrame | None:
-    results = tables.results(root)
-    ours = None if results is None else tables.where(results, chapter=CHAPTER, source="reproduced")
+    results = page_tables.results(root)
+    ours = (
+        None
+        if results is None
+        else page_tables.where(results, chapter=CHAPTER, source="reproduced")
+    )
     return ours if ours is not None and len(ours) else None
 
 
@@ -37,7 +41,7 @@ def claims_summary(root: Path, link: str = "") -> str:
     """
     if (rows := _rows(root)) is None:
         return ""
-    counts = tables.where(rows, task="claims", metric="count", split="both")
+    counts = page_tables.where(rows, task="claims", metric="count", split="both")
     number = counts.set_index("variant")["value"].astype(int)
     what = f"{number.sum()} claims of the two papers"
     what = f"[{what}](chapters/{CHAPTER})" if link else what
@@ -46,7 +50,7 @@ def claims_summary(root: Path, link: str = "") -> str:
         for task, metric, name in CHOSEN
         if len(found := _outcomes(rows, task, metric))
     ]
-    curves = tables.where(rows, task="claims", metric="curves").set_index("variant")
+    curves = page_tables.where(rows, task="claims", metric="curves").set_index("variant")
     jitter, walk = curves.loc["beyond jitter"], curves.loc["beyond walk"]
     sentences = (
         f"**The papers' own numbers.** Of {what}, tested on the numbers they published, "
@@ -63,7 +67,7 @@ def claims_summary(root: Path, link: str = "") -> str:
 
 def _outcomes(rows: pd.DataFrame, task: str, metric: str) -> pd.DataFrame:
     """Wins, ties and losses of each model, for a score over all data sets."""
-    found = tables.where(rows, task=task, metric=metric, dataset="all")
+    found = page_tables.where(rows, task=task, metric=metric, dataset="all")
     found = found[found["variant"].isin(["wins", "ties", "losses"])]
     return found.pivot(index="representation", columns="variant", values="value")
 
@@ -72,13 +76,13 @@ def claims_table(root: Path) -> str:
     """List every claim with what the published numbers say of it."""
     if (rows := _rows(root)) is None:
         return ""
-    rows = tables.where(rows, task="claims")
+    rows = page_tables.where(rows, task="claims")
     by_metric = {metric: part.set_index("variant") for metric, part in rows.groupby("metric")}
     lines = []
     for claim in published.table("claims").itertuples():
         found, p = by_metric["effect"].loc[claim.claim], by_metric["p"].loc[claim.claim, "value"]
         word, _, certainty = found["note"].partition("; ")
-        value = tables.interval(found, 3) if pd.notna(found["value"]) else "–"
+        value = page_tables.interval(found, 3) if pd.notna(found["value"]) else "–"
         value += f"<br>p = {p:.1g}" if pd.notna(p) else ""
         outcome = word if word == "cannot be told" else f"**{word}**"
         lines.append(
@@ -91,4 +95,4 @@ def claims_table(root: Path) -> str:
             ]
         )
     head = ["Claim", "Outcome", "What is measured", "n", "Certainty of the numbers"]
-    return tables.markdown(lines, head, "claims")
+    return page_tables.markdown(lines, head, "claims")

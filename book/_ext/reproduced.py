@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 
 import numpy as np
+import page_tables
 import pandas as pd
-import tables
 
 from sclin import datasets, published
 
@@ -102,7 +102,7 @@ def _same(method: str, row: dict) -> bool:
 
 def published_numbers(root: Path) -> str:
     """Count the published numbers by state, and leave the whole list for download."""
-    found = states(tables.results(root))
+    found = states(page_tables.results(root))
     target = root / "book" / "_generated" / "published.csv"
     target.parent.mkdir(exist_ok=True)
     text = found.to_csv(index=False)
@@ -117,9 +117,9 @@ def published_numbers(root: Path) -> str:
     reasons = found[found["state"] == STATES[3]].groupby("reason").size().sort_values()[::-1]
     told = [[reason, int(n)] for reason, n in reasons.items()]
     return "\n\n".join([
-        tables.markdown(rows, ["Numbers of", "n", *STATES]),
+        page_tables.markdown(rows, ["Numbers of", "n", *STATES]),
         "Every number with its source, state and reason: {download}`published.csv "
         "</book/_generated/published.csv>`.",
         "## Why some cannot be reproduced",
-        tables.markdown(told, ["Reason", "n"]),
+        page_tables.markdown(told, ["Reason", "n"]),
     ]) + "\n"  # fmt: skip

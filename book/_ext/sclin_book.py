@@ -25,12 +25,12 @@ import corrections
 import costs
 import explorer
 import front
+import page_tables
 import paper
 import papers
 import pybtex.plugin
 import reproduced
 import speed
-import tables
 from docutils import nodes
 from joblib import cpu_count
 from latex2mathml.converter import convert
@@ -44,7 +44,7 @@ PASSAGES = {
         front.front_figure,
         front.verdicts,
         front.findings,
-        tables.profile,
+        page_tables.profile,
         chapters.chapters,
         chapters.evidence,
         chapters.outcomes,
@@ -114,7 +114,7 @@ def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
     root = Path(app.srcdir)
     if docname.startswith("book/chapters/"):
         notebook, stem = json.loads(source[0]), docname.rsplit("/", 1)[1]
-        told = claims.settle_notebook(notebook, tables.rows_of(root, stem))
+        told = claims.settle_notebook(notebook, page_tables.rows_of(root, stem))
         for cell in notebook["cells"]:
             if cell["cell_type"] == "markdown":
                 cell["source"] = fill(root, "".join(cell["source"]))
@@ -132,7 +132,7 @@ def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
 def fill(root: Path, text: str) -> str:
     """Replace each generated block by what its function returns, and settle the page's claims."""
     if claims.ROLE.search(text):
-        text = claims.settle(text, tables.rows_of(root))
+        text = claims.settle(text, page_tables.rows_of(root))
     text = corrections.settle(root, text)
     return BLOCK.sub(lambda match: PASSAGES[match[1]](root, *(match[2] or "").split()), text)
 

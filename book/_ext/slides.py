@@ -12,7 +12,7 @@ from typing import NamedTuple
 import exercises
 import jinja2
 import nbformat
-import tables
+import page_tables
 from exercises import AIMS, DIRECTIVE, FENCE, QUESTION
 from latex2mathml.converter import convert
 from markdown_it import MarkdownIt
@@ -192,7 +192,7 @@ def _figures(cell: nbformat.NotebookNode) -> list[dict[str, str]]:
 def _tables(cell: nbformat.NotebookNode) -> list[str]:
     """Tables that a cell shows and a slide can hold."""
     shown = ["".join(o.get("data", {}).get("text/html", "")) for o in cell.get("outputs", [])]
-    return [tables.tidy(text) for text in shown if "<table" in text and _fits(text)]
+    return [page_tables.tidy(text) for text in shown if "<table" in text and _fits(text)]
 
 
 def _fits(table: str, rows: int = 9, letters: int = 70) -> bool:
@@ -210,7 +210,7 @@ def write_decks(folder: Path, out: Path) -> list[Path]:
         for path in exercises.chapters(folder, "[0-9][0-9]_*.ipynb")
     }
     for stem, book in books.items():
-        claims.settle_notebook(book, tables.rows_of(folder.parents[1], stem), plain=True)
+        claims.settle_notebook(book, page_tables.rows_of(folder.parents[1], stem), plain=True)
     titles = {
         stem: book.cells[0].source.partition("\n")[0].removeprefix("# ")
         for stem, book in books.items()

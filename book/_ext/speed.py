@@ -9,8 +9,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import page_tables
 import pandas as pd
-import tables
 
 from sclin.plotting import PALETTE, set_style
 
@@ -216,7 +216,7 @@ def speed_peers(_: Path, table: pd.DataFrame) -> str:
         [TITLES[bench], way, f"{n:,}", _number(times), _number(memory)]
         for bench, way, n, times, memory in _beside(table)
     ]
-    return tables.markdown(
+    return page_tables.markdown(
         rows, ["Benchmark", "Peer", "Cells", "Times our time", "Times our memory"]
     )
 
@@ -233,7 +233,7 @@ def speed_limits(_: Path, table: pd.DataFrame) -> str:
             rows.append([TITLES[bench], limit, f"{n:,}", f"{_number(ours[n])} s",
                          f"{_number(least[n])} s", _number(ours[n] / least[n])])  # fmt: skip
     head = ["Benchmark", "Limit", "Cells", "Ours", "The limit", "Times the limit"]
-    return tables.markdown(rows, head)
+    return page_tables.markdown(rows, head)
 
 
 @_of("aims")
@@ -245,7 +245,7 @@ def speed_aims(_: Path, aims: pd.DataFrame) -> str:
          f"{row.bench.replace('_', ' ')}: {row.what}"]
         for row in aims.itertuples()
     ]  # fmt: skip
-    return tables.markdown(rows, ["Measured", "Aim", "", "Of what"])
+    return page_tables.markdown(rows, ["Measured", "Aim", "", "Of what"])
 
 
 @_of("plan")
@@ -259,7 +259,7 @@ def speed_plan(_: Path, found: pd.DataFrame) -> str:
         for row in found.itertuples()
     ]  # fmt: skip
     head = ["Job", "Cells x genes", "Said", "Took", "Took / middle", "Memory said", "Held"]
-    return tables.markdown(rows, head)
+    return page_tables.markdown(rows, head)
 
 
 @_of("gpu_speed", "gpu_peers", "gpu_conformance")
@@ -281,9 +281,9 @@ def speed_gpu(_: Path, speed: pd.DataFrame, peers: pd.DataFrame, errors: pd.Data
     worst = errors.groupby(["model", "precision"], sort=False)["error"].max().unstack()
     wrong = [[model, *(f"{e:.1g}" for e in row)] for model, row in worst.iterrows()]
     return "\n\n".join([
-        tables.markdown(rows, head),
+        page_tables.markdown(rows, head),
         "Peers on the same card and cells:",
-        tables.markdown(beside, ["Peer", "Cells", "Cells a second"]),
+        page_tables.markdown(beside, ["Peer", "Cells", "Cells a second"]),
         "Largest error of any layer against the arrays of the official code:",
-        tables.markdown(wrong, ["Model", *worst.columns]),
+        page_tables.markdown(wrong, ["Model", *worst.columns]),
     ])  # fmt: skip

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import corrections
+import page_tables
 import pytest
-import tables
 from rows import row, save
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +53,7 @@ def test_every_flaw_of_the_page_is_measured_or_says_why_not() -> None:
         assert PAGE.count(role) == (role in text)
         said[letter] = role in text
     assert sum(said.values()) >= 30 and said.keys() == corrections.names(ROOT).keys()
-    if tables.where(tables.results(ROOT), chapter=corrections.CHAPTER).empty:
+    if page_tables.where(page_tables.results(ROOT), chapter=corrections.CHAPTER).empty:
         pytest.skip("make freeze: chapter 18 has no rows yet")
     found = corrections.flaws(ROOT).set_index("flaw")
     assert {letter for letter in said if said[letter]} == set(found.index)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import front
+import page_tables
 import pandas as pd
 import pytest
-import tables
 from rows import row, save, versus
 
 from sclin.errors import InputError
@@ -45,11 +45,11 @@ def root(tmp_path: Path) -> Path:
 
 def _with(root: Path, rows: list[dict]) -> pd.DataFrame:
     save(root, [*ROWS, *rows])
-    return tables.results(root)
+    return page_tables.results(root)
 
 
 def test_a_number_is_one_row_by_its_keys_whatever_its_height(root: Path) -> None:
-    taken = front.headline(tables.results(root))
+    taken = front.headline(page_tables.results(root))
     cells = taken[taken["task"] == "cell_types"].set_index("family")["value"].to_dict()
     assert cells == {"rank": 0.7, "usual": 0.65, "model": 0.5, "control": 0.1}
     assert set(taken["chapter"]) == {"05_cell_types", "12_layers_trajectory"}
@@ -74,7 +74,7 @@ def test_nothing_without_results(tmp_path: Path) -> None:
 
 
 def test_figure_has_a_band_for_each_task(root: Path) -> None:
-    (panel,) = front.figure(tables.results(root)).axes
+    (panel,) = front.figure(page_tables.results(root)).axes
     labels = [label.get_text() for label in panel.get_yticklabels()]
     assert [label.partition("\n")[0] for label in labels] == [t.label for t in front.TASKS.values()]
     assert "simulated" not in labels[0] and "simulated" in labels[3]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import pkgutil
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import api
 import catalogue
 import chapter_page
 import chapters
+import page_tables
 import pandas as pd
 import pytest
 import sclin_book
-import tables
 from rows import row, save
 
 import sclin
@@ -37,6 +38,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_no_module_of_the_pages_is_hidden_by_a_package() -> None:
+    # The folder of an extension comes last in the search; PyTables comes with `make bench`.
+    packages = {*packages_distributions(), "tables"}
+    assert not packages & {path.stem for path in (ROOT / "book" / "_ext").glob("*.py")}
+
+
 def test_chapter_table_reads_the_front_matter(root: Path) -> None:
     assert "| II | [Naming cells](chapters/05_cell_types) | 2 | 1 | CPU | `baron_human` |" in (
         chapters.chapters(root)
@@ -55,9 +62,9 @@ def test_marking_guide_holds_questions_and_answers(root: Path) -> None:
 
 def test_pages_read_the_build_at_hand_before_the_frozen_tables(root: Path) -> None:
     save(root, [row(value=0.1)])
-    assert tables.results(root)["value"].tolist() == [0.1]
+    assert page_tables.results(root)["value"].tolist() == [0.1]
     save(root, [row(value=0.2)], folder="_build/results/offline")
-    assert tables.results(root)["value"].tolist() == [0.2]
+    assert page_tables.results(root)["value"].tolist() == [0.2]
 
 
 def _notebook() -> dict:
@@ -116,24 +123,24 @@ def test_prints_of_a_figure_cell_get_their_own_cell() -> None:
 
 def test_tables_are_set_like_a_book() -> None:
     scores = pd.DataFrame({"name": ["a", "b"], "value": [0.5, None]})
-    text = tables.tidy(scores.to_html())
+    text = page_tables.tidy(scores.to_html())
     assert "<th>0</th>" not in text and '<td class="num">–</td>' in text
     assert '<th class="num">value</th>' in text and "<th>name</th>" in text
-    named = tables.tidy(scores.set_index("name").to_html())
+    named = page_tables.tidy(scores.set_index("name").to_html())
     assert named.count("<tr") == 3 and "<th>name</th>" in named and "<th>a</th>" in named
 
 
 def test_pages_follow_the_profile_that_was_built(root: Path) -> None:
-    assert "profile **offline**" in tables.profile(root)
+    assert "profile **offline**" in page_tables.profile(root)
     chapters = root / "book" / "chapters"
     chapters.mkdir(parents=True)
     run = {"metadata": {"sclin_run": {"profile": "public"}}, "cells": []}
     (chapters / "05_cell_types.ipynb").write_text(json.dumps(run))
     save(root, [row()])
-    assert "profile **public**" in tables.profile(root)
-    assert tables.results(root) is None
+    assert "profile **public**" in page_tables.profile(root)
+    assert page_tables.results(root) is None
     (root / "results" / "offline").rename(root / "results" / "public")
-    assert len(tables.results(root)) == 1
+    assert len(page_tables.results(root)) == 1
 
 
 def test_pages_name_every_dataset_and_model() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import exercises
 import jupytext
 import nbformat
+import page_tables
 import pandas as pd
 import pytest
 import slides
-import tables
 import teaching
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -157,7 +157,7 @@ def test_every_chapter_has_a_copy_that_differs_in_its_solutions_alone(tmp_path: 
     for path in copies:
         stem = path.stem.removesuffix("_student")
         solved = jupytext.read(FOLDER / f"{stem}.md")
-        claims.settle_notebook(solved, tables.rows_of(FOLDER.parent, stem), plain=True)
+        claims.settle_notebook(solved, page_tables.rows_of(FOLDER.parent, stem), plain=True)
         student = nbformat.read(path, 4)
         assert any(cell.source == exercises.CODE_GAP for cell in student.cells), path.stem
         assert [c.cell_type for c in student.cells] == [c.cell_type for c in solved.cells]
