@@ -39,15 +39,15 @@ def test_ends_are_in_order_and_grow_with_the_cells(task):
 
 
 @pytest.mark.parametrize(
-    ("task", "n_cells", "square", "cube"),
-    [("rank", 3000, 2, 2), ("rank", 9000, 5, 5), ("evaluate", 1000, 0.6, 0.6),
-     ("evaluate", 3000, 3, 3), ("evaluate", 5000, 0.4 * 5 + 0.2 * 25, 0.55 * 5 + 0.05 * 125),
-     ("evaluate", 50_000, 70, 90)],
+    ("task", "n_cells", "low", "high"),
+    [("rank", 3000, 2, 2), ("rank", 9000, 5, 5), ("judge", 700, 1, 1), ("judge", 1600, 3, 3),
+     ("judge", 3200, 3 * 2**1.5, 12), ("judge", 10**6, 3 * 3.125**1.5, 3 * 3.125**2),
+     ("evaluate", 50_000, 30 * 3.125**1.5, 30 * 3.125**2)],
 )  # fmt: skip
-def test_the_laws_go_through_what_was_measured(task, n_cells, square, cube):
-    bent = RATES | {"evaluate": [(1e6, 0.6), (3e6, 3.0)]}
-    low, high = plan.plan(task, f"{n_cells}x20000x1000", rates=bent).seconds
-    assert (low, high) == pytest.approx((square / 1.4, cube * 1.4))
+def test_the_laws_go_through_what_was_measured(task, n_cells, low, high):
+    bent = RATES | {key: [(700, 1.0), (1600, 3.0)] for key in ("evaluate", "judge")}
+    said = plan.plan(task, f"{n_cells}x20000x1000", rates=bent).seconds
+    assert said == pytest.approx((low / 1.4, high * 1.4))
 
 
 def test_operations_are_those_of_every_parameter():
