@@ -1,4 +1,4 @@
-"""What the papers' data cost: the plan, with the rates of the machine of the speed page_tables."""
+"""What the papers' data cost: the plan, with the rates of the machine of the page on speed."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def judge_cells(cells: str, report: str | None, file: Path | None, **options: An
 @main.command("plan")
 @click.argument("task", required=False)
 @click.argument("dataset", required=False)
-@click.option("--measure", is_flag=True, help="Measure this machine again, in half a minute.")
+@click.option("--measure", is_flag=True, help="Measure this machine again, in about a minute.")
 def plan_job(task: str | None, dataset: str | None, measure: bool) -> None:
     """Say what TASK on DATASET will cost, and what makes it fit.
 

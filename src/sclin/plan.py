@@ -188,7 +188,7 @@ def _machine() -> dict[str, object]:
 
 
 def measure() -> dict[str, Any]:
-    """Measure this machine, in about half a minute, and keep the rates in the cache.
+    """Measure this machine, in about a minute, and keep the rates in the cache.
 
     Returns
     -------
