@@ -14,10 +14,9 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from aims import RESULTS
 from cells import annotated, write
@@ -53,22 +52,19 @@ def do(task: str, file: Path) -> None:
     """The job, and before it a small one."""
     from sclin import datasets, layers, plan
 
-    small, seconds = file.with_name("small.h5ad"), []
+    small = file.with_name("small.h5ad")
     if task in plan.TASKS:
-        work = plan.TASKS[task].do
-        work(small)
+        plan.TASKS[task].do(small)
+        work = partial(plan.TASKS[task].do, file)
     else:
         model = model_of(task.removeprefix("layers:"), list(datasets.load(small).var_names))
 
-        def work(file):
-            store = file.with_name(f"store{len(seconds)}")
+        def work():
+            store = Path(tempfile.mkdtemp(dir=file.parent)) / "store"
             layers.extract(model, datasets.load(file), store, progress=False)
 
-    while len(seconds) < 3 and sum(seconds) < 5:
-        start = time.perf_counter()
-        work(file)
-        seconds.append(time.perf_counter() - start)
-    print("\n" + json.dumps({"measured": float(np.median(seconds)), "peak_mb": peak_mb()}))
+    measured = plan.median_seconds(work, enough=5)
+    print("\n" + json.dumps({"measured": measured, "peak_mb": peak_mb()}))
 
 
 def table(jobs=JOBS) -> pd.DataFrame:

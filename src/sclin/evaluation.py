@@ -294,14 +294,12 @@ def _unseen(y: NDArray[Any], folds: Sequence[Fold]) -> Iterator[tuple[Any, ...]]
 
 @_one_thread
 def _pairs(
-    X: Any, folds: Sequence[NDArray[np.intp]], targets: Sequence[Any]
+    X: Any, rows: NDArray[np.intp], n_train: int, targets: Sequence[Any]
 ) -> pd.DataFrame | None:
-    """Products of all pairs of the cells of `X`, on which folds and wide logistic heads train."""
+    """Products of all pairs of cells, which folds of `n_train` and wide logistic heads share."""
     most = max([j.max_cells for *_, j in targets if isinstance(j, LogisticHead)], default=0)
-    if max(map(len, folds)) > min(X.shape[1] - 1, most):
-        return None
-    rows = np.unique(np.concatenate(folds))
-    return pd.DataFrame(products(X), rows, rows)
+    shared = n_train <= most and n_train < X.shape[1]
+    return pd.DataFrame(products(X), rows, rows) if shared else None
 
 
 def _classes(estimator: Any, X: Any, proba: pd.DataFrame | None) -> NDArray[Any]:
@@ -328,7 +326,7 @@ def _fit_fold(
     new = not np.isin(y[test], y[train]).all()
     if X is None:
         X_train, X_test = embed(thing, cells[train], cells[train], cells[test], name=name)
-        pairs = _pairs(X_train, [train], targets)
+        pairs = _pairs(X_train, train, len(train), targets)
     else:
         X_train, X_test = X[train], X[test]
     found: list[Any] = []
@@ -357,7 +355,8 @@ def _fit_folds(
     """What each target says of each fold; a representation of single cells is computed once."""
     X = embed(thing, cells, cells, name=name)[0] if getattr(thing, "per_cell", False) else None
     trains = [train for _, train, _ in folds]
-    pairs = None if X is None else _pairs(X[np.unique(np.concatenate(trains))], trains, targets)
+    rows = np.unique(np.concatenate(trains))
+    pairs = None if X is None else _pairs(X[rows], rows, max(map(len, trains)), targets)
     fit = delayed(partial(_fit_fold, name, thing, X, pairs, cells, y, targets, seed))
     found = []
     for outcome in Parallel(n_jobs=n_jobs, return_as="generator")(map(fit, folds)):

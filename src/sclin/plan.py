@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -187,6 +188,16 @@ def _machine() -> dict[str, object]:
     return {"sclin": __version__, "node": platform.node(), "threads": int(threads or 1)}
 
 
+def median_seconds(work: Callable[[], object], *, enough: float = 2) -> float:
+    """Time a function: three times, or until so many seconds have gone."""
+    seconds: list[float] = []
+    while len(seconds) < 3 and sum(seconds) < enough:
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds))
+
+
 def measure() -> dict[str, Any]:
     """Measure this machine, in about a minute, and keep the rates in the cache.
 
@@ -206,13 +217,8 @@ def measure() -> dict[str, Any]:
             for n_cells in (240, *task.measured):  # the first is a rehearsal, which compiles
                 few, file = cells[:n_cells].copy(), Path(folder) / f"{n_cells}.h5ad"
                 few.write_h5ad(file)
-                seconds: list[float] = []
-                while len(seconds) < 3 and sum(seconds) < 2:
-                    start = time.perf_counter()
-                    task.do(file)
-                    seconds.append(time.perf_counter() - start)
                 size = n_cells if task.pairs else few.X.nnz
-                points.append((size, float(np.median(seconds))))
+                points.append((size, median_seconds(partial(task.do, file))))
             rates[name] = points[1:]
     (cache_dir() / "rates.json").write_text(json.dumps(rates), encoding="utf-8")
     return rates
